@@ -107,7 +107,7 @@ impl fmt::Display for UnknownId {
 /// let id = sent.insert("read").unwrap();
 /// assert_eq!(sent.take(u64::from(id)), Ok("read"));
 /// assert_eq!(sent.take(u64::from(id)), Err(UnknownId::NotHeld));
-/// assert_eq!(sent.take(77), Err(UnknownId::OutOfRange));
+/// assert_eq!(sent.take(77u64), Err(UnknownId::OutOfRange));
 /// ```
 pub struct SlotTable<T, S: Storage<T>> {
     slots: S,
@@ -124,10 +124,13 @@ impl<T, S: Storage<T>> SlotTable<T, S> {
     pub fn new(mut slots: S) -> Self {
         let mut capacity = 0u16;
         for slot in slots.iter_mut().take(MAX_SLOTS) {
-            capacity += 1;
+            capacity = capacity.wrapping_add(1);
             *slot = Slot(State::Free(capacity));
         }
-        if let Some(last) = slots.get_mut(..usize::from(capacity)).and_then(|s| s.last_mut()) {
+        if let Some(last) = slots
+            .get_mut(..usize::from(capacity))
+            .and_then(|s| s.last_mut())
+        {
             *last = Slot(State::Free(END));
         }
         // INVARIANT: each slot names the one behind it and the last one ends the list.
@@ -199,7 +202,10 @@ impl<T, S: Storage<T>> SlotTable<T, S> {
     /// [`UnknownId`] when `id` is not with the peer. Nothing has changed then.
     pub fn take(&mut self, id: impl Into<u64>) -> Result<T, UnknownId> {
         let id = self.check(id.into())?;
-        let slot = self.slots.get_mut(id.index()).ok_or(UnknownId::OutOfRange)?;
+        let slot = self
+            .slots
+            .get_mut(id.index())
+            .ok_or(UnknownId::OutOfRange)?;
         if let State::Free(_) = slot.0 {
             return Err(UnknownId::NotHeld);
         }
@@ -360,7 +366,9 @@ mod tests {
         let mut model = std::collections::BTreeMap::new();
         let mut seed = 1u64;
         for step in 0..20_000u64 {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             if seed >> 63 == 0 {
                 match table.insert(step) {
                     Ok(id) => assert_eq!(model.insert(u64::from(id), step), None),

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Xen's guest ABI and all protocol logic that can be stated without the kernel.
+//!
+//! The crate is part of `oxen_xen_core.ko` and, unchanged, a host crate for
+//! tests, fuzzing and model checks. What comes out of memory that a peer can
+//! write is copied once and validated before it is used.
+
+#![cfg_attr(not(test), no_std)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+// Base: how shared memory is reached, and what the numbers mean.
+pub mod ring;
+pub mod shared;
+pub mod slots;
+pub mod types;
