@@ -6,7 +6,7 @@
 //! tests, fuzzing and model checks. What comes out of memory that a peer can
 //! write is copied once and validated before it is used.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, MODULE)), no_std)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C functions for what Rust cannot call: static inlines and macros. They are
+ * named oxen_helper_NAME and appear as NAME in linux::bindings. Each subject has
+ * a file under helpers/.
+ */
+
+#include "helpers/irq.c"

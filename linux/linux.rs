@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe wrappers of the kernel's C APIs that the `kernel` crate lacks.
+//!
+//! This crate is the home of `unsafe`: what it offers is safe and generic over
+//! driver traits, so that the drivers above need no `unsafe` of their own. An
+//! API that the `kernel` crate wraps well enough is not wrapped again.
+
+use kernel::{
+    str::CStr,
+    types::Opaque,
+    ThisModule, //
+};
+
+pub(crate) mod bindings;
+
+/// Prefix of the messages that this crate prints.
+#[allow(dead_code)]
+const __LOG_PREFIX: &[u8] = b"oxen\0";
+
+/// The module that this crate's code runs in, as `module!` would define it.
+///
+/// Generic code is instantiated in the module of the driver that uses it and
+/// then refers to that module.
+#[allow(dead_code)]
+pub struct LocalModule;
+
+impl kernel::ModuleMetadata for LocalModule {
+    const NAME: &'static CStr = c"oxen_xen_core";
+
+    const THIS_MODULE: ThisModule = {
+        #[allow(improper_ctypes)]
+        extern "C" {
+            static __this_module: Opaque<kernel::bindings::module>;
+        }
+
+        // SAFETY: `__this_module` is made by modpost for every module and lives
+        // as long as the module is loaded.
+        unsafe { ThisModule::from_ptr(__this_module.get()) }
+    };
+}
