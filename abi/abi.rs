@@ -25,6 +25,9 @@
     )
 )]
 
+// Protocols, each with its driver.
+pub mod block;
+
 // Base: how shared memory is reached, and what the numbers mean.
 pub mod ring;
 pub mod shared;
