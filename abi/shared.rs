@@ -75,6 +75,8 @@ macro_rules! wire {
             $($(#[$fmeta])* $fvis $field: $ty,)*
         }
 
+        // The sum is made by the compiler, which refuses an overflow itself.
+        #[allow(clippy::arithmetic_side_effects)]
         const _: () = {
             const fn is_pod<T: $crate::shared::Pod>() {}
             $(is_pod::<$ty>();)*
