@@ -29,11 +29,8 @@
 pub mod block;
 
 // Base: how shared memory is reached, and what the numbers mean.
+pub mod net;
 pub mod ring;
 pub mod shared;
 pub mod slots;
 pub mod types;
-
-// The xenstore and the connections that are made through it.
-pub mod connection;
-pub mod xenstore;

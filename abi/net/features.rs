@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a backend offers in its directory of the store, and what is made of it.
+//!
+//! Every value there is the backend's or the toolstack's text. A flag is a number, set if it is not zero. What is
+//! missing or malformed counts as not offered: the device then works with less.
+
+/// Names of keys, as both ends spell them.
+pub mod keys {
+    /// Hardware address, in the frontend's or the backend's directory.
+    pub const MAC: &str = "mac";
+    /// Backend: received packets are copied into our pages. Nothing else is supported by anyone today.
+    pub const RX_COPY: &str = "feature-rx-copy";
+    /// Frontend: asks for [`RX_COPY`].
+    pub const REQUEST_RX_COPY: &str = "request-rx-copy";
+    /// Frontend: the backend is notified of new receive requests, so it may queue packets.
+    pub const RX_NOTIFY: &str = "feature-rx-notify";
+    /// A packet may have several slots. Each end says so about what it can receive.
+    pub const SG: &str = "feature-sg";
+    /// TCPv4 packets to be segmented may be sent to the end that says so.
+    pub const GSO_TCPV4: &str = "feature-gso-tcpv4";
+    /// TCPv6 packets to be segmented may be sent to the end that says so.
+    pub const GSO_TCPV6: &str = "feature-gso-tcpv6";
+    /// IPv4 checksums must not be left blank for the end that says so.
+    pub const NO_CSUM_OFFLOAD: &str = "feature-no-csum-offload";
+    /// IPv6 checksums may be left blank for the end that says so.
+    pub const IPV6_CSUM_OFFLOAD: &str = "feature-ipv6-csum-offload";
+    /// Backend: takes one event channel for each direction.
+    pub const SPLIT_EVENT_CHANNELS: &str = "feature-split-event-channels";
+    /// Backend: most queues that it serves.
+    pub const MAX_QUEUES: &str = "multi-queue-max-queues";
+    /// Frontend: queues that it has.
+    pub const NUM_QUEUES: &str = "multi-queue-num-queues";
+    /// Frontend: grant of the transmit ring.
+    pub const TX_RING_REF: &str = "tx-ring-ref";
+    /// Frontend: grant of the receive ring.
+    pub const RX_RING_REF: &str = "rx-ring-ref";
+    /// Frontend: port for both directions.
+    pub const EVENT_CHANNEL: &str = "event-channel";
+    /// Frontend: port for transmission.
+    pub const EVENT_CHANNEL_TX: &str = "event-channel-tx";
+    /// Frontend: port for reception.
+    pub const EVENT_CHANNEL_RX: &str = "event-channel-rx";
+    /// Frontend: 0 if the toolstack says that the backend is not to be trusted.
+    pub const TRUSTED: &str = "trusted";
+}
+
+/// What a backend offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// It copies received packets into our pages.
+    pub rx_copy: bool,
+    /// It takes packets of several slots.
+    pub sg: bool,
+    /// It takes IPv4 packets with blank checksums.
+    pub csum_v4: bool,
+    /// It takes IPv6 packets with blank checksums.
+    pub csum_v6: bool,
+    /// It takes TCPv4 packets to be segmented.
+    pub gso_v4: bool,
+    /// It takes TCPv6 packets to be segmented.
+    pub gso_v6: bool,
+    /// It takes an event channel for each direction.
+    pub split_event_channels: bool,
+    /// Most queues that it serves, at least one.
+    pub max_queues: u32,
+}
+
+impl Offer {
+    /// Reads the offer; `read` gives the value of a key in the backend's directory, if it is there.
+    pub fn read<V: AsRef<[u8]>>(mut read: impl FnMut(&'static str) -> Option<V>) -> Self {
+        let mut flag = |key| read(key).is_some_and(|v| self::flag(v.as_ref()) == Some(true));
+        let sg = flag(keys::SG);
+        let csum_v4 = !flag(keys::NO_CSUM_OFFLOAD);
+        let csum_v6 = flag(keys::IPV6_CSUM_OFFLOAD);
+        Self {
+            rx_copy: flag(keys::RX_COPY),
+            sg,
+            csum_v4,
+            csum_v6,
+            // A packet to be segmented has a blank checksum and rarely fits a page.
+            gso_v4: sg && csum_v4 && flag(keys::GSO_TCPV4),
+            gso_v6: sg && csum_v6 && flag(keys::GSO_TCPV6),
+            split_event_channels: flag(keys::SPLIT_EVENT_CHANNELS),
+            max_queues: read(keys::MAX_QUEUES)
+                .and_then(|v| number(v.as_ref()))
+                .unwrap_or(1)
+                .max(1),
+        }
+    }
+}
+
+/// Reads a flag: a decimal number, set if it is not zero. `None` if it is not a number.
+pub fn flag(text: &[u8]) -> Option<bool> {
+    number(text).map(|n| n != 0)
+}
+
+/// Reads a decimal number. White space around it is passed over; anything else makes it `None`.
+pub fn number(text: &[u8]) -> Option<u32> {
+    let digits = text.trim_ascii();
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u32, |sum, c| {
+        let digit = c.checked_sub(b'0').filter(|d| *d < 10)?;
+        sum.checked_mul(10)?.checked_add(u32::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(store: &[(&str, &'static str)]) -> Offer {
+        Offer::read(|key| {
+            let hit = store.iter().find(|(k, _)| *k == key);
+            hit.map(|(_, v)| v)
+        })
+    }
+
+    #[test]
+    fn numbers_are_decimal_and_nothing_else() {
+        assert_eq!(number(b"0"), Some(0));
+        assert_eq!(number(b" 4294967295\n"), Some(u32::MAX));
+        for text in [
+            &b""[..],
+            b" ",
+            b"-1",
+            b"+1",
+            b"1x",
+            b"1 2",
+            b"0x10",
+            b"4294967296",
+            b"99999999999999999999",
+            b"1\0",
+        ] {
+            assert_eq!(number(text), None, "{text:?}");
+        }
+        assert_eq!(
+            (flag(b"1"), flag(b"2"), flag(b"0"), flag(b"y")),
+            (Some(true), Some(true), Some(false), None)
+        );
+    }
+
+    #[test]
+    fn an_empty_directory_offers_little() {
+        assert_eq!(
+            offer(&[]),
+            Offer {
+                csum_v4: true,
+                max_queues: 1,
+                ..Offer::default()
+            }
+        );
+    }
+
+    #[test]
+    fn what_netback_writes() {
+        let offer = offer(&[
+            ("feature-sg", "1"),
+            ("feature-gso-tcpv4", "1"),
+            ("feature-gso-tcpv6", "1"),
+            ("feature-ipv6-csum-offload", "1"),
+            ("feature-rx-copy", "1"),
+            ("feature-split-event-channels", "1"),
+            ("multi-queue-max-queues", "8"),
+        ]);
+        assert_eq!(
+            offer,
+            Offer {
+                rx_copy: true,
+                sg: true,
+                csum_v4: true,
+                csum_v6: true,
+                gso_v4: true,
+                gso_v6: true,
+                split_event_channels: true,
+                max_queues: 8
+            }
+        );
+    }
+
+    #[test]
+    fn segmentation_needs_gather_and_checksums() {
+        assert!(!offer(&[("feature-gso-tcpv4", "1")]).gso_v4);
+        assert!(
+            !offer(&[
+                ("feature-gso-tcpv4", "1"),
+                ("feature-sg", "1"),
+                ("feature-no-csum-offload", "1")
+            ])
+            .gso_v4
+        );
+        assert!(!offer(&[("feature-gso-tcpv6", "1"), ("feature-sg", "1")]).gso_v6);
+    }
+
+    #[test]
+    fn malformed_values_are_not_offers() {
+        let offer = offer(&[
+            ("feature-sg", "yes"),
+            ("feature-rx-copy", ""),
+            ("multi-queue-max-queues", "-1"),
+            ("feature-no-csum-offload", "1x"),
+        ]);
+        assert_eq!(
+            (offer.sg, offer.rx_copy, offer.max_queues, offer.csum_v4),
+            (false, false, 1, true)
+        );
+        assert_eq!(
+            self::offer(&[("multi-queue-max-queues", "0")]).max_queues,
+            1
+        );
+    }
+}
