@@ -34,3 +34,7 @@ pub mod ring;
 pub mod shared;
 pub mod slots;
 pub mod types;
+
+// The xenstore and the connections that are made through it.
+pub mod connection;
+pub mod xenstore;
