@@ -6,3 +6,5 @@
  */
 
 #include "helpers/irq.c"
+#include "helpers/block.c"
+#include "helpers/page.c"

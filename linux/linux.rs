@@ -14,6 +14,9 @@ use kernel::{
 
 pub(crate) mod bindings;
 
+pub mod block;
+pub mod page;
+
 /// Prefix of the messages that this crate prints.
 #[allow(dead_code)]
 const __LOG_PREFIX: &[u8] = b"oxen\0";
