@@ -27,8 +27,10 @@
 
 // Protocols, each with its driver.
 pub mod block;
+pub mod console;
 
-// Base: how shared memory is reached, and what the numbers mean.
+// Base: how shared memory is reached, who may see it, and what the numbers mean.
+pub mod grant;
 pub mod net;
 pub mod ring;
 pub mod shared;
