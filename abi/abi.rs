@@ -31,6 +31,8 @@ pub mod console;
 
 // Base: how shared memory is reached, who may see it, and what the numbers mean.
 pub mod grant;
+// Base: how shared memory is reached, and what the numbers mean.
+pub mod event;
 pub mod net;
 pub mod ring;
 pub mod shared;
