@@ -8,3 +8,4 @@
 #include "helpers/irq.c"
 #include "helpers/block.c"
 #include "helpers/page.c"
+#include "helpers/net.c"

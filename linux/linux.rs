@@ -15,6 +15,7 @@ use kernel::{
 pub(crate) mod bindings;
 
 pub mod block;
+pub mod net;
 pub mod page;
 
 /// Prefix of the messages that this crate prints.

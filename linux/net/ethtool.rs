@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `ethtool` shows of a device (C header: `include/linux/ethtool.h`).
+
+use super::device::{
+    Device,
+    Driver, //
+};
+use crate::bindings;
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
+use kernel::prelude::*;
+
+/// The table of functions of a driver.
+pub(super) fn vtable<T: Driver>() -> *const bindings::ethtool_ops {
+    &Vtable::<T>::ETHTOOL
+}
+
+struct Vtable<T>(PhantomData<T>);
+
+impl<T: Driver> Vtable<T> {
+    const ETHTOOL: bindings::ethtool_ops = bindings::ethtool_ops {
+        get_drvinfo: Some(Self::drvinfo),
+        get_link: Some(bindings::ethtool_op_get_link),
+        get_ts_info: Some(bindings::ethtool_op_get_ts_info),
+        get_sset_count: Some(Self::count),
+        get_strings: Some(Self::strings),
+        get_ethtool_stats: Some(Self::stats),
+        get_channels: Some(Self::channels),
+        // SAFETY: All fields may be zero.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    /// # Safety
+    ///
+    /// Called by ethtool for a device of `T`, with room for what is asked for; so with all functions below.
+    unsafe extern "C" fn drvinfo(
+        _dev: *mut bindings::net_device,
+        info: *mut bindings::ethtool_drvinfo,
+    ) {
+        // SAFETY: By the safety requirements.
+        let info = unsafe { &mut *info };
+        copy_name(&mut info.driver, T::NAME);
+    }
+
+    unsafe extern "C" fn count(dev: *mut bindings::net_device, set: i32) -> i32 {
+        if set != bindings::ethtool_stringset_ETH_SS_STATS as i32 {
+            return EOPNOTSUPP.to_errno();
+        }
+        // SAFETY: By the safety requirements.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // CAST: A few names.
+        (dev.queues().len() * T::QUEUE_STATS.len()) as i32
+    }
+
+    unsafe extern "C" fn strings(dev: *mut bindings::net_device, set: u32, mut data: *mut u8) {
+        if set != bindings::ethtool_stringset_ETH_SS_STATS {
+            return;
+        }
+        // SAFETY: By the safety requirements.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        for index in 0..dev.queues().len() {
+            for name in T::QUEUE_STATS {
+                // SAFETY: There is room for as many names as `count` told; the format fits its arguments.
+                unsafe {
+                    bindings::ethtool_sprintf(
+                        &mut data,
+                        c"queue_%u_%s".as_char_ptr(),
+                        index as u32,
+                        name.as_char_ptr(),
+                    );
+                }
+            }
+        }
+    }
+
+    unsafe extern "C" fn stats(
+        dev: *mut bindings::net_device,
+        _request: *mut bindings::ethtool_stats,
+        data: *mut u64,
+    ) {
+        // SAFETY: By the safety requirements.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        let values = dev.queues().iter().flat_map(|napi| {
+            (0..T::QUEUE_STATS.len()).map(move |index| T::queue_stat(napi, index))
+        });
+        for (i, value) in values.enumerate() {
+            // SAFETY: There is room for as many values as `count` told.
+            unsafe { data.add(i).write(value) };
+        }
+    }
+
+    unsafe extern "C" fn channels(
+        dev: *mut bindings::net_device,
+        channels: *mut bindings::ethtool_channels,
+    ) {
+        // SAFETY: By the safety requirements.
+        let (dev, channels) = unsafe { (Device::<T>::from_raw(dev), &mut *channels) };
+        // SAFETY: The device is valid.
+        channels.combined_count = unsafe { (*dev.raw()).real_num_tx_queues };
+        channels.max_combined = dev.queues().len() as u32;
+    }
+}
+
+/// Copies a name into a zeroed array of C characters.
+fn copy_name(into: &mut [c_char], name: &CStr) {
+    let room = into.len().saturating_sub(1);
+    for (to, from) in into.iter_mut().take(room).zip(name.to_bytes()) {
+        *to = *from as c_char;
+    }
+}
