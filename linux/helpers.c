@@ -9,3 +9,4 @@
 #include "helpers/block.c"
 #include "helpers/page.c"
 #include "helpers/net.c"
+#include "helpers/delayed.c"

@@ -15,6 +15,7 @@ use kernel::{
 pub(crate) mod bindings;
 
 pub mod block;
+pub mod delayed;
 pub mod net;
 pub mod page;
 

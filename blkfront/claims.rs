@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which disks there are.
+//!
+//! Two virtual device numbers can mean the same name or share minor numbers, which the block layer would
+//! only answer with a warning. So each disk is claimed before it is made.
+
+use abi::block::vbd::Vbd;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+};
+
+/// Most disks at a time.
+const SLOTS: usize = 1024;
+
+/// Virtual device numbers that are claimed. 0, which is no valid number, marks a free slot.
+static CLAIMED: [Atomic<u32>; SLOTS] = [const { Atomic::new(0) }; SLOTS];
+
+/// A virtual device number whose name and minors belong to one disk until the value is dropped.
+pub(crate) struct Claim {
+    vbd: Vbd,
+    slot: &'static Atomic<u32>,
+}
+
+impl Claim {
+    /// Claims the disk that `number` means.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when another disk collides with it, `ENOSPC` when there are too many disks. Of two colliding
+    /// claims at the same moment, both may fail.
+    pub(crate) fn new(number: u32, vbd: Vbd) -> Result<Self> {
+        let slot = CLAIMED
+            .iter()
+            .find(|slot| number != 0 && slot.cmpxchg(0, number, Full).is_ok())
+            .ok_or(ENOSPC)?;
+        let claim = Self { vbd, slot };
+        // Being in the table first and looking second, two claims cannot both miss each other.
+        let taken = CLAIMED
+            .iter()
+            .filter(|other| !core::ptr::eq(*other, slot))
+            .filter_map(|other| Vbd::parse(other.load(Relaxed)).ok())
+            .any(|other| other.collides(&vbd));
+        if taken {
+            return Err(EBUSY);
+        }
+        Ok(claim)
+    }
+
+    /// What was claimed.
+    pub(crate) fn vbd(&self) -> &Vbd {
+        &self.vbd
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.slot.store(0, Relaxed);
+    }
+}
