@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The front door: `make help`. The modules themselves are described in Kbuild.
+#
+# Each test room has a fragment tests/ROOM/rules.mk with its targets, and adds those
+# that `make test` runs to TEST_STEPS. A step succeeds by its exit status; when the last
+# line of its output is `N passed, N failed` these are counted, else it counts as one.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+.PHONY: all help sdk modules modules_install clippy fmt docs test clean distclean
+
+all: modules
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) $(wildcard tests/*/rules.mk)
+
+## make sdk              the SDK, in the cache: from nothing 8 minutes on two cores
+## make modules          the modules, for KERNEL= (default: the newest Debian kernel that can be built for)
+##                       or in any prepared kernel tree with Rust, KDIR=
+## make modules_install  install them under INSTALL_MOD_PATH=DIR (default: this system) and run depmod
+## make clippy fmt docs  lints · format check · rustdoc under build/doc
+## make test             all checks and the end-to-end suite; STEPS="style fmt" for some of them
+## make clean            remove build/ ; make distclean removes the cache too
+##
+## OXEN_CACHE=DIR        where the SDK and images are kept (default: ~/.cache/oxen)
+## OXEN_MIRROR=URL       a Debian archive other than the one of the host's apt
+##
+
+sdk:
+	@scripts/sdk
+
+modules:
+	@scripts/modules build
+
+modules_install:
+	@scripts/modules install
+
+TEST_STEPS := style unsafe fmt make-test clippy docs modules
+
+include $(wildcard tests/*/rules.mk)
+
+test:
+	@scripts/test $(or $(STEPS),$(TEST_STEPS))
+
+# Checks
+# ---------------------------------------------------------------------------
+
+.PHONY: style unsafe make-test clippy-host clippy-modules
+
+style:
+	@scripts/check-style
+
+unsafe:
+	@scripts/check-unsafe
+	@scripts/check-unsafe-test
+
+fmt:
+	@scripts/sdk root >/dev/null
+	@scripts/in-root scripts/check-fmt
+
+clippy: clippy-host clippy-modules
+
+clippy-host:
+	@scripts/sdk root >/dev/null
+	@scripts/in-root cargo clippy --workspace --all-targets --locked -- -D warnings
+
+clippy-modules:
+	@scripts/modules clippy
+
+docs:
+	@scripts/sdk root >/dev/null
+	@scripts/in-root env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@mkdir -p build && rm -rf build/doc && cp -r build/host/doc build/doc
+	@echo "oxen: the documentation is in build/doc"
+
+clean:
+	rm -rf build
+
+distclean: clean
+	@. scripts/lib.sh && say "removing $$cache" && rm -rf --one-file-system "$$cache"
