@@ -1,8 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Grant table: which page another domain may see, and until when.
+//!
+//! A driver shares memory in one of two ways. [`GrantedPages`] are pages of our own that a peer sees as long as the
+//! value lives: shared rings. A [`Pool`] is a stock of references for one queue, with which it grants the pages of
+//! requests, one [`Grant`] each, without a lock that another queue could hold.
+//!
+//! A peer that still has a page mapped when access should end keeps it: the page is never freed or reused before the
+//! peer lets go. Such grants are *deferred*: retried every second, counted in debugfs (`oxen/grants`), and told once in
+//! the log. While there are any, the module holds a reference to itself and cannot be unloaded; a backend that dies
+//! lets go of all, so this ends with the backend at the latest.
+//!
+//! The table is version 1 (a version 2 table cannot be left safely, and needs more of Xen). Its frames are pages of our
+//! RAM that Xen replaces by its own, added when references run out and given back on unload. Implements Xen's public
+//! header `grant_table.h`; the rules of an entry are in [`abi::grant`].
 
-use kernel::prelude::*;
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use kernel::{
+    debugfs,
+    prelude::*, //
+};
+
+mod deferred;
+mod frame;
+mod pages;
+mod pool;
+mod stats;
+mod table;
+
+pub use self::{
+    pages::GrantedPages,
+    pool::{
+        Grant,
+        Pool, //
+    },
+};
+pub use abi::grant::Access;
 
 module! {
     type: GrantTable,
@@ -13,12 +53,29 @@ module! {
 }
 
 /// The module.
-pub struct GrantTable;
+#[pin_data(PinnedDrop)]
+pub struct GrantTable {
+    #[pin]
+    _stats: debugfs::File<stats::Stats>,
+}
 
-impl kernel::Module for GrantTable {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        xen_core::require()?;
-        Ok(Self)
+impl kernel::InPlaceModule for GrantTable {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            xen_core::require()?;
+            let table = table::open()?;
+            let dir = debugfs::Dir::new(c"oxen_grants");
+            Ok(try_pin_init!(Self {
+                _stats <- stats::file(&dir, table),
+            }? Error))
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for GrantTable {
+    fn drop(self: Pin<&mut Self>) {
+        table::close();
     }
 }
 
@@ -26,8 +83,8 @@ impl kernel::Module for GrantTable {
 ///
 /// # Errors
 ///
-/// None yet.
+/// `ENODEV` if there is no grant table.
 #[inline(never)]
 pub fn require() -> Result {
-    Ok(())
+    table::get().map(|_| ())
 }

@@ -10,3 +10,4 @@
 #include "helpers/page.c"
 #include "helpers/net.c"
 #include "helpers/delayed.c"
+#include "helpers/pages.c"

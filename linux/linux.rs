@@ -17,7 +17,10 @@ pub(crate) mod bindings;
 pub mod block;
 pub mod delayed;
 pub mod net;
+pub mod module;
 pub mod page;
+pub mod pages;
+pub mod work;
 
 /// Prefix of the messages that this crate prints.
 #[allow(dead_code)]

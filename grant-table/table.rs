@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of this guest: its frames, its free references, and growth.
+
+use crate::{
+    deferred::{
+        self,
+        Deferred, //
+    },
+    frame::{
+        self,
+        Frame, //
+    },
+    stats::Counts, //
+};
+use abi::{
+    grant::{
+        free::{
+            self,
+            FreeRefs, //
+        },
+        Slot,
+        ENTRIES_PER_FRAME,
+        RESERVED_ENTRIES, //
+    },
+    shared::RawMemory,
+    types::GrantRef, //
+};
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
+};
+use kernel::{
+    new_mutex,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SetOnce,
+        SpinLockIrq, //
+    },
+    workqueue::{
+        impl_has_delayed_work,
+        new_delayed_work,
+        DelayedWork,
+        WorkItem, //
+    }, //
+};
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised in `open`, before which nothing can use it: the module's init calls it first, and a user of
+    // this module is loaded later.
+    unsafe(uninit) static TABLE: Mutex<Option<Arc<Table>>> = None;
+}
+
+/// More frames than this are not used, whatever Xen allows: half a million references.
+const MAX_FRAMES: u32 = 1024;
+
+/// The grant table.
+#[pin_data]
+pub(crate) struct Table {
+    /// Frames in order; the empty ones at the end are not mapped yet. Reading takes no lock.
+    frames: KVec<SetOnce<Frame>>,
+    /// References that nobody holds.
+    #[pin]
+    free: SpinLockIrq<FreeRefs<KVec<u32>>>,
+    /// How many frames are mapped. Held while growing.
+    #[pin]
+    mapped: Mutex<u32>,
+    /// References whose peer did not let go.
+    #[pin]
+    pub(crate) deferred: Deferred,
+    /// Retries what is deferred.
+    #[pin]
+    pub(crate) work: DelayedWork<Table>,
+    /// Whether the log was told that the table is full; the next success clears it.
+    told_full: AtomicBool,
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Table { self.work }
+}
+
+impl WorkItem for Table {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        deferred::retry(&this);
+    }
+}
+
+/// Makes the table, with its first frame.
+pub(crate) fn open() -> Result<Arc<Table>> {
+    // SAFETY: Called once, from the module's init.
+    unsafe { TABLE.init() };
+    let max = frame::limit()?.min(MAX_FRAMES);
+    let mut frames = KVec::with_capacity(max as usize, GFP_KERNEL)?;
+    for _ in 0..max {
+        frames
+            .push_within_capacity(SetOnce::new())
+            .map_err(|_| ENOMEM)?;
+    }
+    let table = Arc::pin_init(
+        try_pin_init!(Table {
+            frames,
+            free <- new_spinlock_irq!(FreeRefs::new(KVec::new()), "oxen_grant_free"),
+            mapped <- new_mutex!(0, "oxen_grant_mapped"),
+            deferred <- Deferred::new(),
+            work <- new_delayed_work!("oxen_grant_deferred"),
+            told_full: AtomicBool::new(false),
+        }? Error),
+        GFP_KERNEL,
+    )?;
+    Table::grow(&table, 1)?;
+    *TABLE.lock() = Some(table.clone());
+    Ok(table)
+}
+
+/// Gives the table up. No user is left, and nothing is deferred: either would have kept the module loaded.
+pub(crate) fn close() {
+    let table = TABLE.lock().take();
+    if let Some(table) = table {
+        // The last thing that the work does is to let this module go; wait until it is out of our code.
+        linux::work::flush(&table.work);
+    }
+}
+
+/// The table.
+///
+/// # Errors
+///
+/// `ENODEV` if there is none.
+pub(crate) fn get() -> Result<Arc<Table>> {
+    TABLE.lock().as_ref().cloned().ok_or(ENODEV)
+}
+
+impl Table {
+    /// The entry of `gref`; `None` if its frame is not mapped.
+    #[inline]
+    pub(crate) fn slot(&self, gref: GrantRef) -> Option<Slot<&RawMemory>> {
+        let frame = gref.0 / ENTRIES_PER_FRAME;
+        Some(self.frames.get(frame as usize)?.as_ref()?.slot(gref.0))
+    }
+
+    /// Takes `count` references.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if Xen allows no more, `ENOMEM`. None is taken then.
+    pub(crate) fn reserve(this: &Arc<Self>, count: usize) -> Result<KVec<GrantRef>> {
+        let mut taken = KVec::with_capacity(count, GFP_KERNEL)?;
+        // Somebody else may take what the growth brought; each round needs another frame, so this ends.
+        while !this.take_into(&mut taken, count) {
+            Self::grow(this, count)?;
+        }
+        this.told_full.store(false, Ordering::Relaxed);
+        Ok(taken)
+    }
+
+    /// Takes a single reference if one is free. For any context.
+    pub(crate) fn take_one(&self) -> Option<GrantRef> {
+        self.free.lock().take()
+    }
+
+    /// Gives references back.
+    pub(crate) fn release(&self, grefs: impl Iterator<Item = GrantRef>) {
+        let mut free = self.free.lock();
+        for gref in grefs {
+            // There is room for every reference of the table, so this fails only for one that was given back twice.
+            let _ = free.put(gref);
+        }
+    }
+
+    /// Takes `count` references if so many are free.
+    fn take_into(&self, taken: &mut KVec<GrantRef>, count: usize) -> bool {
+        let mut free = self.free.lock();
+        if free.len() < count {
+            return false;
+        }
+        for _ in 0..count {
+            match free.take() {
+                // `taken` has the capacity.
+                Some(gref) => drop(taken.push_within_capacity(gref)),
+                None => break,
+            }
+        }
+        true
+    }
+
+    /// Maps frames until `count` references are free.
+    fn grow(this: &Arc<Self>, count: usize) -> Result {
+        let mut mapped = this.mapped.lock();
+        loop {
+            let free = this.free.lock().len();
+            if free >= count {
+                return Ok(());
+            }
+            let number = *mapped;
+            let Some(place) = this.frames.get(number as usize) else {
+                if !this.told_full.swap(true, Ordering::Relaxed) {
+                    pr_err!(
+                        "grant table full: {count} references wanted, {free} free in {number} frames, and Xen allows no more frames; raise max_grant_frames of this guest or attach fewer devices\n"
+                    );
+                }
+                return Err(ENOSPC);
+            };
+            let room = (number as usize)
+                .saturating_add(1)
+                .saturating_mul(ENTRIES_PER_FRAME as usize);
+            let larger = KVec::from_elem(0, room, GFP_KERNEL)?;
+            place.populate(Frame::map(number)?);
+            let smaller = this.free.lock().grow(larger);
+            drop(smaller);
+            *mapped = number.saturating_add(1);
+            Self::adopt(this, number);
+        }
+    }
+
+    /// Takes the references of a new frame into use. An earlier kernel or firmware may have left some active: they end
+    /// here, or, if their peer still uses them, when it lets go.
+    fn adopt(this: &Arc<Self>, number: u32) {
+        for gref in free::of_frame(number) {
+            match this.slot(gref).map(|slot| slot.revoke()) {
+                Some(Ok(())) => this.release(core::iter::once(gref)),
+                _ => deferred::add(this, gref, ()),
+            }
+        }
+    }
+
+    /// What debugfs shows.
+    pub(crate) fn counts(&self) -> Counts {
+        let mapped = *self.mapped.lock();
+        let free = self.free.lock().len();
+        let active = (0..mapped)
+            .flat_map(free::of_frame)
+            .filter(|gref| self.slot(*gref).is_some_and(|slot| slot.is_active()))
+            .count();
+        let entries = (mapped as usize)
+            .saturating_mul(ENTRIES_PER_FRAME as usize)
+            .saturating_sub(RESERVED_ENTRIES as usize);
+        let (deferred, lost) = self.deferred.counts();
+        Counts {
+            frames: mapped,
+            max_frames: self.frames.len(),
+            in_use: entries
+                .saturating_sub(free)
+                .saturating_sub(deferred)
+                .saturating_sub(lost),
+            active,
+            free,
+            deferred,
+            lost,
+        }
+    }
+}

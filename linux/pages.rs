@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whole pages of our own, to be shared with a peer.
+//!
+//! C header: `include/linux/gfp.h`
+
+use crate::bindings;
+use abi::{
+    shared::RawMemory,
+    types::Gfn, //
+};
+use core::ptr::NonNull;
+use kernel::prelude::*;
+
+/// Bytes of one page, of Linux and of Xen.
+pub const PAGE_SIZE: usize = 4096;
+
+/// One page, freed on drop.
+///
+/// # Invariants
+///
+/// `base` is the address of a page that is allocated on its own and belongs to this value.
+pub struct OwnedPage {
+    base: NonNull<u8>,
+}
+
+// SAFETY: The page belongs to the value alone, and pages belong to no thread.
+unsafe impl Send for OwnedPage {}
+// SAFETY: A shared `OwnedPage` gives nothing but the frame number.
+unsafe impl Sync for OwnedPage {}
+
+impl OwnedPage {
+    /// The frame number of the page.
+    pub fn gfn(&self) -> Gfn {
+        // SAFETY: By the type invariants this is the address of a page.
+        Gfn(unsafe { bindings::pages_frame(self.base.as_ptr().cast()) })
+    }
+}
+
+impl Drop for OwnedPage {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the page is allocated on its own and ours, and it is not used again.
+        unsafe { bindings::free_pages_exact(self.base.as_ptr().cast(), PAGE_SIZE) };
+    }
+}
+
+/// Contiguous zeroed pages, freed on drop.
+///
+/// # Invariants
+///
+/// `memory` covers `count` pages from `base` on, which belong to this value; each is allocated on its own, so that any
+/// of them can be freed without the others.
+pub struct OwnedPages {
+    base: NonNull<u8>,
+    count: usize,
+    memory: RawMemory,
+}
+
+// SAFETY: The pages belong to the value alone, and pages belong to no thread.
+unsafe impl Send for OwnedPages {}
+// SAFETY: A shared value gives `RawMemory`, whose accesses are atomic, and frame numbers.
+unsafe impl Sync for OwnedPages {}
+
+impl OwnedPages {
+    /// Allocates `count` zeroed pages. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for none, `ENOMEM`.
+    pub fn new(count: usize) -> Result<Self> {
+        let size = count.checked_mul(PAGE_SIZE).ok_or(ENOMEM)?;
+        if size == 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: The function has no requirements.
+        let base = unsafe { bindings::pages_alloc(size) };
+        let base = NonNull::new(base.cast::<u8>()).ok_or(ENOMEM)?;
+        // SAFETY: Pages are aligned and mapped until freed, which the drop of this value does; they are reached only
+        // through `memory`.
+        let memory = unsafe { RawMemory::new(base, size) };
+        // INVARIANT: The allocator splits the block into pages of their own.
+        Ok(Self {
+            base,
+            count,
+            memory,
+        })
+    }
+
+    /// How many pages.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The pages as shared memory.
+    pub fn memory(&self) -> &RawMemory {
+        &self.memory
+    }
+
+    /// The frame numbers of the pages, in order.
+    pub fn gfns(&self) -> impl Iterator<Item = Gfn> + '_ {
+        // SAFETY: By the type invariants this is the address of a page.
+        let first = unsafe { bindings::pages_frame(self.base.as_ptr().cast()) };
+        (first..).map(Gfn).take(self.count)
+    }
+
+    /// Takes all pages out, each on its own; none is left. Pages that the iterator does not come to are leaked.
+    pub fn take(&mut self) -> impl Iterator<Item = OwnedPage> {
+        let (base, count) = (self.base, self.count);
+        // INVARIANT: No page is left here, so each belongs to the one `OwnedPage` made below.
+        self.count = 0;
+        // SAFETY: No byte is covered.
+        self.memory = unsafe { RawMemory::new(base, 0) };
+        (0..count).map(move |index| OwnedPage {
+            // INVARIANT: The page was allocated on its own, as an invariant of the block says.
+            // SAFETY: `index` is below the count of pages of the block.
+            base: unsafe { base.add(index.wrapping_mul(PAGE_SIZE)) },
+        })
+    }
+}
+
+impl Drop for OwnedPages {
+    fn drop(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        // SAFETY: By the type invariants the pages are ours, and they are not used again.
+        unsafe {
+            bindings::free_pages_exact(
+                self.base.as_ptr().cast(),
+                self.count.wrapping_mul(PAGE_SIZE),
+            );
+        }
+    }
+}
