@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Everything a companion is made of, as files: made by the scripts in `tests/images`, found in
+//! the cache the next time.
+
+use anyhow::{bail, Context, Result};
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Debian kernel used when neither `KERNEL` nor a recorded SDK names another.
+const DEFAULT_KERNEL: &str = "7.3.4+deb13-amd64";
+
+/// Where the sources, the cache and the kernel are.
+#[derive(Clone, Debug)]
+pub struct Assets {
+    scripts: PathBuf,
+    cache: PathBuf,
+    release: String,
+}
+
+impl Assets {
+    /// From the environment: `OXEN_CACHE`, `KERNEL`.
+    pub fn from_env() -> Assets {
+        let home = env::var("HOME").unwrap_or_else(|_| "/root".into());
+        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        Assets {
+            scripts: Path::new(env!("CARGO_MANIFEST_DIR")).join("../images"),
+            cache: set("OXEN_CACHE").map_or_else(|| Path::new(&home).join(".cache/oxen"), Into::into),
+            release: set("KERNEL").unwrap_or_else(|| DEFAULT_KERNEL.into()),
+        }
+    }
+
+    /// The cache directory.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// Release of Debian's kernel, as `uname -r` gives it.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    fn make(&self, script: &str, args: &[&OsStr]) -> Result<PathBuf> {
+        let output = Command::new(self.scripts.join(script))
+            .args(args)
+            .env("OXEN_CACHE", &self.cache)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("tests/images/{script} cannot be run"))?;
+        let path = String::from_utf8_lossy(&output.stdout).trim().to_string();
+        if !output.status.success() || path.is_empty() {
+            bail!("tests/images/{script} failed, see above");
+        }
+        Ok(path.into())
+    }
+
+    /// Folder with `vmlinuz` and `lib/modules/RELEASE`.
+    ///
+    /// # Errors
+    ///
+    /// When Debian's packages cannot be had.
+    pub fn kernel(&self) -> Result<PathBuf> {
+        self.make("kernel.sh", &[self.release.as_ref()])
+    }
+
+    /// The hypervisor: `XEN`, or Debian's.
+    ///
+    /// # Errors
+    ///
+    /// When Debian's package cannot be had.
+    pub fn xen(&self) -> Result<PathBuf> {
+        match env::var_os("XEN").filter(|path| !path.is_empty()) {
+            Some(path) => Ok(path.into()),
+            None => self.make("xen.sh", &[]),
+        }
+    }
+
+    /// The kernel that guests boot: `GUEST_KERNEL`, or Debian's.
+    ///
+    /// # Errors
+    ///
+    /// When Debian's package cannot be had.
+    pub fn guest_kernel(&self) -> Result<PathBuf> {
+        match env::var_os("GUEST_KERNEL").filter(|path| !path.is_empty()) {
+            Some(path) => Ok(path.into()),
+            None => Ok(self.kernel()?.join("vmlinuz")),
+        }
+    }
+
+    /// Root disk of dom0.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn dom0_disk(&self) -> Result<PathBuf> {
+        self.make("dom0.sh", &[])
+    }
+
+    /// Root disk of the guests.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn guest_disk(&self) -> Result<PathBuf> {
+        self.make("domu.sh", &[])
+    }
+
+    /// Initramfs of `dom0` or `domu`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn initramfs(&self, kind: &str) -> Result<PathBuf> {
+        let agent = self.agent()?;
+        self.make("initramfs.sh", &[kind.as_ref(), self.release.as_ref(), agent.as_ref()])
+    }
+
+    /// The agent's program, linked statically: it runs where there is no C library.
+    fn agent(&self) -> Result<PathBuf> {
+        let target = self.cache.join("cargo-agent");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/Cargo.toml");
+        let status = Command::new("cargo")
+            .args(["build", "--quiet", "--release", "--locked"])
+            .args(["--target", "x86_64-unknown-linux-gnu", "--manifest-path"])
+            .arg(&manifest)
+            .arg("--target-dir")
+            .arg(&target)
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols")
+            .status()
+            .context("cargo cannot be run: use the companion inside the trixie root")?;
+        if !status.success() {
+            bail!("the test agent does not build, see above");
+        }
+        Ok(target.join("x86_64-unknown-linux-gnu/release/agent"))
+    }
+}
+
+/// A guest's initramfs: the cached one plus the modules under test.
+pub struct Ramdisk<'a> {
+    /// Debian's kernel and the cache.
+    pub assets: &'a Assets,
+    /// Folder that holds the modules under test, at any depth.
+    pub modules: Option<&'a Path>,
+}
+
+impl Ramdisk<'_> {
+    /// Writes it to `out`.
+    ///
+    /// # Errors
+    ///
+    /// When the modules cannot be read or the archive not be written.
+    pub fn write(&self, out: &Path) -> Result<()> {
+        let base = self.assets.initramfs("domu")?;
+        let mut file = File::create(out).with_context(|| format!("{}", out.display()))?;
+        io::copy(&mut File::open(&base)?, &mut file)?;
+        let Some(modules) = self.modules else {
+            return Ok(());
+        };
+        let stage = tempfile::tempdir()?;
+        let release = self.assets.release();
+        let tree = stage.path().join("lib/modules").join(release);
+        let updates = tree.join("updates");
+        fs::create_dir_all(&updates)?;
+        let mut found = Vec::new();
+        find_modules(modules, &mut found)?;
+        if found.is_empty() {
+            bail!("no .ko file under {}: run make modules first", modules.display());
+        }
+        for module in &found {
+            fs::copy(module, updates.join(module.file_name().unwrap_or_default()))?;
+        }
+        // depmod has to see the kernel's modules too; only its tables and ours are then packed.
+        let script = "set -e; cd \"$1\"; cpio -id --quiet -u 'lib/modules/*' <\"$2\"; depmod -b . \"$3\"; \
+             find lib/modules/*/updates lib/modules/*/modules.* | cpio -o -H newc -R 0:0 --quiet";
+        let output = Command::new("sh")
+            .args(["-c", script, "ramdisk"])
+            .args([stage.path(), &base, Path::new(release)])
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !output.status.success() {
+            bail!("the modules cannot be packed into an initramfs, see above");
+        }
+        io::copy(&mut output.stdout.as_slice(), &mut file)?;
+        Ok(())
+    }
+}
+
+/// Every `.ko` under `dir`.
+fn find_modules(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            find_modules(&path, found)?;
+        } else if path.extension() == Some(OsStr::new("ko")) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}

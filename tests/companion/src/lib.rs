@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The companion: Xen, a Debian control domain and Debian guests inside one QEMU, to try Oxen on.
+//!
+//! [`Companion`] starts or finds the machine, [`GuestConfig`] says what a guest is made of, and
+//! [`Domain`] runs commands in dom0 or in a guest. Everything that waits has a limit, and every
+//! error carries what was printed up to then.
+
+mod assets;
+mod console;
+mod domain;
+mod guest;
+mod link;
+mod machine;
+
+pub use assets::{Assets, Ramdisk};
+pub use console::Console;
+pub use domain::{Background, Domain, Output, BRIEF, LONG};
+pub use guest::{Disk, GuestConfig, Kind, Vif};
+pub use link::{Job, JobEvent, Link};
+pub use machine::{Companion, Options};
+
+/// Progress on the terminal, with the time since the program began.
+pub fn progress(what: &str) {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    let at = BEGIN.get_or_init(Instant::now).elapsed().as_secs();
+    eprintln!("[{:3}:{:02}] {what}", at / 60, at % 60);
+}

@@ -1,0 +1,57 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# initramfs.sh dom0|domu RELEASE AGENT: busybox, the agent, our init and the modules of Debian's
+# kernel that are needed before a root disk is there. Prints its path.
+
+. "$(dirname "$0")/lib.sh"
+
+kind=${1:?usage: initramfs.sh dom0|domu RELEASE AGENT}
+release=${2:?}
+agent=${3:?}
+kernel=$("$images/kernel.sh" "$release")
+modules=$(sed 's/#.*//' "$images/$kind/modules")
+out=$cache/images/initramfs-$kind-$(
+	echo "$release" | key "$images/initramfs.sh" "$images/$kind/initramfs-init" "$images/$kind/modules" \
+		"$agent" "$(ls "$images/$kind/startup" 2>/dev/null || echo /dev/null)" -
+).cpio
+if [ ! -f "$out" ]; then
+	need_space 300
+	say "$kind initramfs: putting it together"
+	mkdir -p "$cache/images"
+	tmp=$(mktemp -d "$cache/images/.initramfs.XXXXXX")
+	trap 'rm -rf "$tmp"' EXIT
+	root=$tmp/root
+	mkdir -p "$root/bin" "$root/sbin" "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/tmp" \
+		"$root/root" "$root/newroot" "$root/companion" "$root/lib/modules/$release"
+	install -m 755 "$(command -v busybox)" "$root/bin/busybox"
+	for applet in $(busybox --list | grep -v '^busybox$'); do
+		ln -s busybox "$root/bin/$applet"
+	done
+	ln -s ../bin/modprobe "$root/sbin/modprobe"
+	install -m 755 "$images/$kind/initramfs-init" "$root/init"
+	[ ! -e "$images/$kind/startup" ] || install -m 755 "$images/$kind/startup" "$root/companion/startup"
+	install -m 755 "$agent" "$root/companion/agent"
+	: >"$root/companion/modules"
+	for module in $modules; do
+		modprobe -d "$kernel" -S "$release" --show-depends "$module" >"$tmp/depends" ||
+			fail "initramfs: kernel $release has no module $module."
+		sed -n 's/^insmod \([^ ]*\).*/\1/p' "$tmp/depends" | while read -r file; do
+			name=${file#"$kernel"}
+			target=$root/${name%.xz}
+			[ ! -e "$target" ] || continue
+			mkdir -p "$(dirname "$target")"
+			case $file in
+			*.xz) xz -dc "$file" >"$target" ;;
+			*) cp "$file" "$target" ;;
+			esac
+		done
+	done
+	echo "$modules" >"$root/companion/modules"
+	cp "$kernel/lib/modules/$release/modules.builtin" "$kernel/lib/modules/$release/modules.builtin.modinfo" \
+		"$kernel/lib/modules/$release/modules.order" "$root/lib/modules/$release/"
+	depmod -b "$root" "$release"
+	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$tmp/cpio"
+	mv "$tmp/cpio" "$out"
+fi
+echo "$out"
