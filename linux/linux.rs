@@ -16,6 +16,8 @@ pub(crate) mod bindings;
 
 pub mod block;
 pub mod delayed;
+pub mod cpu;
+pub mod irq;
 pub mod net;
 pub mod module;
 pub mod page;

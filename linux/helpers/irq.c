@@ -1,9 +1,105 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Local interrupt state. */
+/* Interrupts, their domains, and CPUs. */
 
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/cpumask.h>
+#include <linux/interrupt.h>
+#include <linux/irq.h>
+#include <linux/irqdomain.h>
 #include <linux/irqflags.h>
+#include <linux/jiffies.h>
+#include <linux/topology.h>
+#include <asm/hw_irq.h>
+#include <asm/irqdomain.h>
 
 bool oxen_helper_irqs_disabled(void)
 {
 	return irqs_disabled();
+}
+
+bool oxen_helper_cpu_in(const struct cpumask *mask, unsigned int cpu)
+{
+	return cpu < nr_cpu_ids && cpumask_test_cpu(cpu, mask);
+}
+
+bool oxen_helper_is_cpu_online(unsigned int cpu)
+{
+	return cpu < nr_cpu_ids && cpu_online(cpu);
+}
+
+bool oxen_helper_is_cpu_possible(unsigned int cpu)
+{
+	return cpu < nr_cpu_ids && cpu_possible(cpu);
+}
+
+void oxen_helper_irq_set_effective_cpu(struct irq_data *d, unsigned int cpu)
+{
+	irq_data_update_effective_affinity(d, cpumask_of(cpu));
+}
+
+int oxen_helper_irq_alloc_desc(void)
+{
+	return __irq_alloc_descs(-1, 1, 1, NUMA_NO_NODE, NULL, NULL);
+}
+
+struct irq_domain *oxen_helper_vector_domain(void)
+{
+	return x86_vector_domain;
+}
+
+/* The vector that the APIC raises for this interrupt, 0 if none is assigned. */
+u8 oxen_helper_irq_vector(struct irq_data *d)
+{
+	struct irq_cfg *cfg = irqd_cfg(d);
+
+	return cfg ? cfg->vector : 0;
+}
+
+/* A managed interrupt stays with its CPU; see managed_irq in the irq core. */
+int oxen_helper_irq_alloc_on_cpu(struct irq_domain *domain, unsigned int cpu)
+{
+	struct irq_affinity_desc affinity = { .is_managed = 1 };
+	struct irq_alloc_info info = { .hwirq = cpu };
+
+	cpumask_set_cpu(cpu, &affinity.mask);
+	return __irq_domain_alloc_irqs(domain, -1, 1, cpu_to_node(cpu), &info,
+				       false, &affinity);
+}
+
+unsigned long oxen_helper_irq_alloc_info_hwirq(const struct irq_alloc_info *info)
+{
+	return info->hwirq;
+}
+
+u8 oxen_helper_reschedule_vector(void)
+{
+	return RESCHEDULE_VECTOR;
+}
+
+u64 oxen_helper_jiffies_now(void)
+{
+	return get_jiffies_64();
+}
+
+u32 oxen_helper_ticks_per_second(void)
+{
+	return HZ;
+}
+
+u32 oxen_helper_current_cpu(void)
+{
+	return raw_smp_processor_id();
+}
+
+int oxen_helper_irq_set_affinity_cpu(unsigned int irq, unsigned int cpu)
+{
+	return irq_set_affinity(irq, cpumask_of(cpu));
+}
+
+int oxen_helper_cpuhp_setup_multi(const char *name,
+				  int (*up)(unsigned int cpu, struct hlist_node *node),
+				  int (*down)(unsigned int cpu, struct hlist_node *node))
+{
+	return cpuhp_setup_state_multi(CPUHP_AP_ONLINE_DYN, name, up, down);
 }

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An interrupt number for a source of events that software demultiplexes.
+//!
+//! The irq core drives the source through [`Source`]; whoever finds out that the source has fired calls
+//! [`dispatch`](super::dispatch) with [`PortIrq::number`]. The interrupt appears in `/proc/interrupts` and has an affinity.
+
+use crate::{
+    bindings,
+    cpu::CpuSet, //
+};
+use core::{
+    ffi::c_void,
+    ptr, //
+};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    str::{
+        as_char_ptr_in_const_context,
+        CString, //
+    },
+    sync::Arc, //
+};
+
+/// What the irq core asks of a source of events.
+///
+/// All methods but [`handle`](Self::handle) are called with a raw spinlock held.
+pub trait Source: Send + Sync + Sized + 'static {
+    /// An event is about to be handled: take note of it, and raise no other until the event has been ended.
+    fn ack(&self);
+
+    /// Raise no events.
+    fn mask(&self);
+
+    /// Take note of an event that will not be handled now, and raise no other.
+    fn mask_ack(&self);
+
+    /// Raise events again.
+    fn unmask(&self);
+
+    /// Raise an event by itself.
+    fn retrigger(&self);
+
+    /// Choose one of `cpus`, all of them online, and raise events there from now on. `None` leaves it as it is.
+    fn retarget(&self, cpus: &CpuSet<'_>) -> Option<u32>;
+
+    /// Handle an event. In hard-irq context.
+    fn handle(this: &Arc<Self>);
+}
+
+/// An interrupt whose events come from `S`. Drop waits for a running handler.
+///
+/// # Invariants
+///
+/// `irq` is an interrupt descriptor of ours, whose chip data is `source` and which was requested with `dev` as its cookie.
+pub struct PortIrq<S: Source> {
+    irq: u32,
+    /// The source, as the irq core's cookie: a counted reference.
+    dev: *const S,
+    source: Arc<S>,
+    _name: CString,
+}
+
+// SAFETY: Only the irq core uses the pointer, and `S` can be shared between CPUs.
+unsafe impl<S: Source> Send for PortIrq<S> {}
+// SAFETY: As above.
+unsafe impl<S: Source> Sync for PortIrq<S> {}
+
+impl<S: Source> PortIrq<S> {
+    const CHIP: bindings::irq_chip = bindings::irq_chip {
+        name: as_char_ptr_in_const_context(c"oxen"),
+        irq_ack: Some(Self::ack),
+        irq_mask: Some(Self::mask),
+        irq_mask_ack: Some(Self::mask_ack),
+        irq_unmask: Some(Self::unmask),
+        irq_retrigger: Some(Self::retrigger),
+        irq_set_affinity: Some(Self::affinity_changed),
+        ..pin_init::zeroed()
+    };
+
+    /// Makes an interrupt with this name and lets it fire.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what the irq core says. May sleep.
+    pub fn new(source: Arc<S>, name: CString, number: impl FnOnce(&S, u32)) -> Result<Self> {
+        // SAFETY: The function has no requirements.
+        let irq = unsafe { bindings::irq_alloc_desc() };
+        let irq = u32::try_from(irq).map_err(|_| kernel::error::Error::from_errno(irq))?;
+        let dev = Arc::into_raw(source.clone());
+        // SAFETY: The descriptor is ours. The chip is a constant; the source stays until the chip data is taken away.
+        unsafe {
+            bindings::irq_set_chip_data(irq, dev.cast_mut().cast());
+            bindings::irq_set_chip_and_handler_name(
+                irq,
+                &Self::CHIP,
+                Some(bindings::handle_edge_irq),
+                c"event".as_char_ptr(),
+            );
+        }
+        number(&source, irq);
+        // SAFETY: The handler matches the cookie, which stays valid until `free_irq`; the name lives as long as `self`.
+        let requested = to_result(unsafe {
+            bindings::request_threaded_irq(
+                irq,
+                Some(Self::handle),
+                None,
+                bindings::IRQF_NO_THREAD as usize,
+                name.as_char_ptr(),
+                dev.cast_mut().cast(),
+            )
+        });
+        if let Err(error) = requested {
+            // SAFETY: The descriptor is ours and was not requested.
+            unsafe { Self::release(irq, dev) };
+            return Err(error);
+        }
+        // INVARIANT: Set up above.
+        Ok(Self {
+            irq,
+            dev,
+            source,
+            _name: name,
+        })
+    }
+
+    /// The Linux interrupt number.
+    pub fn number(&self) -> u32 {
+        self.irq
+    }
+
+    /// The source of events.
+    pub fn source(&self) -> &Arc<S> {
+        &self.source
+    }
+
+    /// Waits until no handler of this interrupt runs. May sleep.
+    pub fn synchronize(&self) {
+        // SAFETY: The interrupt is ours by the type invariants.
+        unsafe { bindings::synchronize_irq(self.irq) };
+    }
+
+    /// Asks the irq core to have the events on `cpu`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the CPU is not online.
+    pub fn set_affinity(&self, cpu: u32) -> Result {
+        if !crate::cpu::is_online(cpu) {
+            return Err(EINVAL);
+        }
+        // SAFETY: The interrupt is ours; the mask of a possible CPU is a constant of the kernel.
+        to_result(unsafe { bindings::irq_set_affinity_cpu(self.irq, cpu) })
+    }
+
+    /// Tells the irq core that the source moved to `cpu` by itself.
+    pub fn moved(&self, cpu: u32) {
+        // SAFETY: The interrupt is ours by the type invariants.
+        unsafe {
+            let data = bindings::irq_get_irq_data(self.irq);
+            if !data.is_null() {
+                bindings::irq_set_effective_cpu(data, cpu);
+            }
+        }
+    }
+
+    /// Gives a descriptor back.
+    ///
+    /// # Safety
+    ///
+    /// The descriptor is ours and not requested; `dev` is its chip data and is not used again.
+    unsafe fn release(irq: u32, dev: *const S) {
+        // SAFETY: Taking the chip data away needs the descriptor's lock, so no callback uses the source afterwards.
+        unsafe {
+            bindings::irq_set_chip_data(irq, ptr::null_mut());
+            bindings::irq_free_descs(irq, 1);
+            drop(Arc::from_raw(dev));
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `data` belongs to a descriptor with this chip; called with its lock held.
+    unsafe fn with(data: *mut bindings::irq_data, act: impl FnOnce(&S)) {
+        // SAFETY: By the safety requirements; the chip data is the source or null, and changes only under the lock.
+        if let Some(source) = unsafe { (*data).chip_data.cast::<S>().as_ref() } {
+            act(source);
+        }
+    }
+
+    unsafe extern "C" fn ack(data: *mut bindings::irq_data) {
+        // SAFETY: Called by the irq core for a descriptor with this chip.
+        unsafe { Self::with(data, S::ack) }
+    }
+
+    unsafe extern "C" fn mask(data: *mut bindings::irq_data) {
+        // SAFETY: As in `ack`.
+        unsafe { Self::with(data, S::mask) }
+    }
+
+    unsafe extern "C" fn mask_ack(data: *mut bindings::irq_data) {
+        // SAFETY: As in `ack`.
+        unsafe { Self::with(data, S::mask_ack) }
+    }
+
+    unsafe extern "C" fn unmask(data: *mut bindings::irq_data) {
+        // SAFETY: As in `ack`.
+        unsafe { Self::with(data, S::unmask) }
+    }
+
+    unsafe extern "C" fn retrigger(data: *mut bindings::irq_data) -> c_int {
+        // SAFETY: As in `ack`.
+        unsafe { Self::with(data, S::retrigger) };
+        1
+    }
+
+    unsafe extern "C" fn affinity_changed(
+        data: *mut bindings::irq_data,
+        mask: *const bindings::cpumask,
+        _force: bool,
+    ) -> c_int {
+        let mut result = EINVAL.to_errno();
+        // SAFETY: As in `ack`; the mask is valid during the call.
+        unsafe {
+            let cpus = CpuSet::new(&*mask);
+            Self::with(data, |source| {
+                if let Some(cpu) = source.retarget(&cpus) {
+                    bindings::irq_set_effective_cpu(data, cpu);
+                    result = 0;
+                }
+            });
+        }
+        result
+    }
+
+    unsafe extern "C" fn handle(_irq: c_int, dev: *mut c_void) -> bindings::irqreturn_t {
+        // SAFETY: The cookie is a reference to the source that stays counted until `free_irq`; it is only borrowed here.
+        let source =
+            core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(dev.cast::<S>().cast_const()) });
+        S::handle(&source);
+        bindings::irqreturn_IRQ_HANDLED
+    }
+}
+
+impl<S: Source> Drop for PortIrq<S> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the interrupt was requested with this cookie; after `free_irq` it is not.
+        unsafe {
+            bindings::free_irq(self.irq, self.dev.cast_mut().cast());
+            Self::release(self.irq, self.dev);
+        }
+    }
+}
