@@ -34,6 +34,7 @@ pub mod grant;
 // Base: how shared memory is reached, and what the numbers mean.
 pub mod event;
 pub mod net;
+pub mod pvclock;
 pub mod ring;
 pub mod shared;
 pub mod slots;
