@@ -15,14 +15,19 @@ use kernel::{
 pub(crate) mod bindings;
 
 pub mod block;
-pub mod delayed;
+pub mod bus;
 pub mod cpu;
+pub mod delayed;
 pub mod irq;
-pub mod net;
+pub mod kthread;
+pub mod miscdev;
 pub mod module;
+pub mod net;
 pub mod page;
 pub mod pages;
+pub mod wait;
 pub mod work;
+pub mod workqueue;
 
 /// Prefix of the messages that this crate prints.
 #[allow(dead_code)]

@@ -105,6 +105,15 @@ impl<T, const N: usize> Outstanding<T, N> {
             .and_then(|entry| entry.owner.take())
     }
 
+    /// Gives up the place of a request that never went out. Returns the owner if it was still waited for.
+    pub fn forget(&mut self, number: u32) -> Option<T> {
+        self.entries
+            .iter_mut()
+            .find(|place| matches!(place, Some(entry) if entry.number == number))
+            .and_then(Option::take)
+            .and_then(|entry| entry.owner)
+    }
+
     /// Takes in a reply and gives up its place.
     pub fn complete(&mut self, header: &Header) -> Reply<T> {
         let place = self
@@ -225,6 +234,19 @@ mod tests {
         assert_eq!(table.complete(&header(Kind::Error, number)), Reply::Late);
         assert_eq!(table.complete(&header(Kind::Rm, other)), Reply::Answer('b'));
         assert_eq!(table.abandon(other), None);
+    }
+
+    #[test]
+    fn a_request_that_never_went_out_takes_no_place() {
+        let mut table = Table::default();
+        let number = table.insert(Kind::Rm, 'a').unwrap();
+        assert_eq!(table.forget(number), Some('a'));
+        assert_eq!(table.forget(number), None);
+        assert_eq!(table.usage(), (0, 0));
+        let number = table.insert(Kind::Rm, 'b').unwrap();
+        table.abandon(number);
+        assert_eq!(table.forget(number), None);
+        assert_eq!(table.usage(), (0, 0));
     }
 
     #[test]

@@ -179,6 +179,12 @@ impl<M: Memory> Ring<M> {
             != RING_SIZE
     }
 
+    /// Tells whether the server's two indices are possible.
+    pub fn indices_fit(&self) -> bool {
+        self.req_prod.wrapping_sub(self.memory.load_u32(REQ_CONS)) <= RING_SIZE
+            && self.memory.load_u32(RSP_PROD).wrapping_sub(self.rsp_cons) <= RING_SIZE
+    }
+
     /// Drops all replies that lie in the ring. Only right when none of them continues in bytes yet to come.
     pub fn discard_input(&mut self) {
         self.rsp_cons = self.memory.load_acquire_u32(RSP_PROD);
@@ -336,6 +342,11 @@ mod tests {
             }
             assert_eq!(memory.load_u32(REQ_PROD), 100);
             assert_eq!(memory.load_u32(RSP_CONS), 100);
+            assert!(!ring.indices_fit());
+            memory.store_u32(REQ_CONS, 100);
+            assert!(!ring.indices_fit());
+            memory.store_u32(RSP_PROD, 100);
+            assert!(ring.indices_fit());
             memory.store_u32(RSP_PROD, 1124);
             assert_eq!(ring.read(&mut [0; 2000]).unwrap().bytes, 1024);
         });

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Character devices that are streams: read, write and poll.
+//!
+//! The kernel crate's `MiscDevice` has no poll, without which an event loop cannot use a device.
+//!
+//! C headers: `include/linux/miscdevice.h`, `include/linux/poll.h`.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi::{
+        c_char,
+        c_int,
+        c_uint, //
+    },
+    module::this_module,
+    prelude::*,
+    sync::Arc,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader,
+        UserSliceWriter, //
+    },
+};
+
+use crate::wait::WaitQueue;
+
+/// What an open file can do at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readiness {
+    /// A read returns something.
+    pub readable: bool,
+    /// A write is taken.
+    pub writable: bool,
+    /// The other end is gone.
+    pub hung_up: bool,
+}
+
+/// An open file of a stream device.
+pub trait Stream: Sized + Send + Sync + 'static {
+    /// The device's name; a slash in it makes a folder under `/dev`.
+    const NAME: &'static CStr;
+
+    /// The module that has the code.
+    type Module: kernel::ModuleMetadata;
+
+    /// Opens a file. `wait` is woken by the file whenever its readiness has changed.
+    ///
+    /// # Errors
+    ///
+    /// What `open(2)` shall report.
+    fn open(wait: Arc<WaitQueue>) -> Result<Arc<Self>>;
+
+    /// Reads; waits when there is nothing, unless `nonblocking`.
+    ///
+    /// # Errors
+    ///
+    /// What `read(2)` shall report: `EAGAIN` when it would have to wait, `ERESTARTSYS` when a signal came.
+    fn read(&self, into: UserSliceWriter, nonblocking: bool) -> Result<usize>;
+
+    /// Writes.
+    ///
+    /// # Errors
+    ///
+    /// What `write(2)` shall report.
+    fn write(&self, from: UserSliceReader, nonblocking: bool) -> Result<usize>;
+
+    /// Tells what would not wait.
+    fn poll(&self) -> Readiness;
+
+    /// The last descriptor of the file is closed.
+    fn release(&self);
+}
+
+/// What an open file points to.
+struct Open<T> {
+    stream: Arc<T>,
+    wait: Arc<WaitQueue>,
+}
+
+/// A device that can be opened. Dropping it takes the name away; the module stays in use while a file is open.
+///
+/// # Invariants
+///
+/// `inner` is registered until `drop`.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: Stream> {
+    #[pin]
+    inner: Opaque<bindings::miscdevice>,
+    _stream: PhantomData<T>,
+}
+
+// SAFETY: A device may be unregistered from any thread.
+unsafe impl<T: Stream> Send for Registration<T> {}
+// SAFETY: `&Registration` gives no access.
+unsafe impl<T: Stream> Sync for Registration<T> {}
+
+impl<T: Stream> Registration<T> {
+    /// Registers the device.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` when there is one of that name.
+    pub fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            inner <- Opaque::try_ffi_init(|slot: *mut bindings::miscdevice| {
+                let device = bindings::miscdevice {
+                    minor: bindings::MISC_DYNAMIC_MINOR as c_int,
+                    name: T::NAME.as_char_ptr(),
+                    fops: &Self::OPERATIONS,
+                    mode: 0o600,
+                    ..bindings::miscdevice::default()
+                };
+                // SAFETY: `slot` is valid for writes.
+                unsafe { slot.write(device) };
+                // SAFETY: The structure is complete, pinned, and unregistered before it goes away.
+                to_result(unsafe { bindings::misc_register(slot) })
+            }),
+            _stream: PhantomData,
+        }? Error)
+    }
+
+    const OPERATIONS: bindings::file_operations = bindings::file_operations {
+        owner: this_module::<T::Module>().as_ptr(),
+        open: Some(open::<T>),
+        release: Some(release::<T>),
+        read: Some(read::<T>),
+        write: Some(write::<T>),
+        poll: Some(poll::<T>),
+        ..pin_init::zeroed()
+    };
+}
+
+#[pinned_drop]
+impl<T: Stream> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::misc_deregister(self.inner.get()) };
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS for a new file of the device.
+unsafe extern "C" fn open<T: Stream>(
+    inode: *mut bindings::inode,
+    file: *mut bindings::file,
+) -> c_int {
+    kernel::error::from_result(|| {
+        let wait = Arc::pin_init(crate::new_wait_queue!("linux::miscdev"), GFP_KERNEL)?;
+        let stream = T::open(wait.clone())?;
+        let open = KBox::new(Open { stream, wait }, GFP_KERNEL)?;
+        // SAFETY: The file is being opened, so this is the time to set its data.
+        unsafe { (*file).private_data = open.into_foreign() };
+        // SAFETY: As above; this cannot fail.
+        Ok(unsafe { bindings::stream_open(inode, file) })
+    })
+}
+
+/// # Safety
+///
+/// Called by the VFS once for a file that [`open`] has set up, after all other calls.
+unsafe extern "C" fn release<T: Stream>(
+    _inode: *mut bindings::inode,
+    file: *mut bindings::file,
+) -> c_int {
+    // SAFETY: `open` set the data, and nobody uses it after this.
+    let open = unsafe { KBox::<Open<T>>::from_foreign((*file).private_data) };
+    open.stream.release();
+    0
+}
+
+/// Returns the data and whether the file is non-blocking.
+///
+/// # Safety
+///
+/// `file` was set up by [`open`] for the same `T` and stays open during `'a`.
+unsafe fn opened<'a, T: Stream>(file: *mut bindings::file) -> (&'a Open<T>, bool) {
+    // SAFETY: By the safety requirements.
+    unsafe {
+        (
+            <KBox<Open<T>> as ForeignOwnable>::borrow((*file).private_data),
+            (*file).f_flags & bindings::O_NONBLOCK != 0,
+        )
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS for a file that [`open`] has set up.
+unsafe extern "C" fn read<T: Stream>(
+    file: *mut bindings::file,
+    buffer: *mut c_char,
+    count: usize,
+    _position: *mut bindings::loff_t,
+) -> isize {
+    // SAFETY: By the safety requirements.
+    let (open, nonblocking) = unsafe { opened::<T>(file) };
+    let into = UserSlice::new(UserPtr::from_ptr(buffer.cast()), count).writer();
+    match open.stream.read(into, nonblocking) {
+        Ok(done) => done as isize,
+        Err(error) => error.to_errno() as isize,
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS for a file that [`open`] has set up.
+unsafe extern "C" fn write<T: Stream>(
+    file: *mut bindings::file,
+    buffer: *const c_char,
+    count: usize,
+    _position: *mut bindings::loff_t,
+) -> isize {
+    // SAFETY: By the safety requirements.
+    let (open, nonblocking) = unsafe { opened::<T>(file) };
+    let from = UserSlice::new(UserPtr::from_ptr(buffer.cast_mut().cast()), count).reader();
+    match open.stream.write(from, nonblocking) {
+        Ok(done) => done as isize,
+        Err(error) => error.to_errno() as isize,
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS for a file that [`open`] has set up, with a valid or null table.
+unsafe extern "C" fn poll<T: Stream>(
+    file: *mut bindings::file,
+    table: *mut bindings::poll_table_struct,
+) -> bindings::__poll_t {
+    // SAFETY: By the safety requirements.
+    let (open, _) = unsafe { opened::<T>(file) };
+    // SAFETY: The queue lives as long as the file, and whoever polls is taken off it before the file is released.
+    unsafe { bindings::poll_wait(file, open.wait.as_raw(), table) };
+    let ready = open.stream.poll();
+    let mut mask: c_uint = 0;
+    if ready.readable {
+        mask |= bindings::POLLIN | EPOLLRDNORM;
+    }
+    if ready.writable {
+        mask |= EPOLLOUT | EPOLLWRNORM;
+    }
+    if ready.hung_up {
+        mask |= EPOLLHUP;
+    }
+    mask
+}
+
+// The values of `include/uapi/linux/eventpoll.h`, which bindgen cannot evaluate.
+const EPOLLOUT: c_uint = 0x4;
+const EPOLLHUP: c_uint = 0x10;
+const EPOLLRDNORM: c_uint = 0x40;
+const EPOLLWRNORM: c_uint = 0x100;

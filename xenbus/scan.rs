@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which devices there are: the folder `device` of the xenstore, brought to the bus.
+//!
+//! Every change of the folder asks for one scan; however many changes there are, one scan that begins after the last of
+//! them sees them all.
+
+use core::fmt;
+
+use abi::{
+    connection::State,
+    types::DomainId,
+    xenstore::path::{
+        self,
+        DevicePath, //
+    },
+};
+use kernel::{
+    impl_has_work, new_mutex, new_work,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc,
+        Mutex, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    },
+};
+use linux::{
+    bus::{
+        DeviceRegistration,
+        Registered, //
+    },
+    workqueue::OwnedQueue, //
+};
+
+use crate::{
+    bus::Oxen,
+    device::Node,
+    keys::Keys,
+    slot::Slot,
+    store::{
+        text,
+        Store, //
+    },
+    watch::WatchHandler,
+};
+
+/// Types of devices, at most.
+const TYPES_MAX: usize = 64;
+
+/// Devices, at most.
+const DEVICES_MAX: usize = 1024;
+
+/// Complaints that are remembered, so that they are made once.
+const COMPLAINTS_MAX: usize = 64;
+
+/// Finds devices.
+#[pin_data]
+pub(crate) struct Scan {
+    #[pin]
+    work: Work<Scan>,
+    queue: Arc<OwnedQueue>,
+    store: Store,
+    bus: Arc<Registered<Oxen>>,
+    #[pin]
+    slots: Mutex<KVec<Arc<Slot>>>,
+    #[pin]
+    complaints: Mutex<KVec<CString>>,
+    stopping: Atomic<bool>,
+    scans: Atomic<u32>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Scan { self.work }
+}
+
+/// A device as the xenstore describes it.
+struct Found {
+    nodename: CString,
+    kind: CString,
+    name: CString,
+    backend: CString,
+    backend_id: DomainId,
+    state: State,
+}
+
+impl Scan {
+    pub(crate) fn new(
+        queue: Arc<OwnedQueue>,
+        store: Store,
+        bus: Arc<Registered<Oxen>>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                work <- new_work!("xenbus::Scan"),
+                queue,
+                store,
+                bus,
+                slots <- new_mutex!(KVec::new()),
+                complaints <- new_mutex!(KVec::new()),
+                stopping: Atomic::new(false),
+                scans: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn queue(&self) -> &OwnedQueue {
+        &self.queue
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn bus(&self) -> &Arc<Registered<Oxen>> {
+        &self.bus
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    pub(crate) fn scans(&self) -> u32 {
+        self.scans.load(Relaxed)
+    }
+
+    /// Asks for a scan.
+    pub(crate) fn request(self: &Arc<Self>) {
+        let _ = self.queue.enqueue(self.clone());
+    }
+
+    /// Calls `with` for every device.
+    pub(crate) fn for_each(&self, mut with: impl FnMut(&Arc<Slot>)) {
+        self.slots.lock().iter().for_each(&mut with);
+    }
+
+    /// Takes all devices off the bus. The watch that asks for scans has ended.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.for_each(|slot| slot.wake());
+        self.queue.drain();
+        let mut slots = core::mem::take(&mut *self.slots.lock());
+        for slot in slots.drain_all() {
+            slot.unregister();
+        }
+        self.queue.drain();
+    }
+
+    fn scan(self: &Arc<Self>) -> Result {
+        self.slots.lock().retain(|slot| !slot.is_gone());
+        let names = self.names()?;
+        for (kind, name) in &names {
+            if self.is_stopping() {
+                return Ok(());
+            }
+            let nodename = CString::try_from_fmt(fmt!("device/{}/{}", text(kind), text(name)))?;
+            let result = match self.find(&nodename) {
+                Some(slot) => self.look_again(&slot),
+                None => self.look(&nodename, kind, name),
+            };
+            if let Err(error) = result {
+                self.complain(&nodename, format_args!("cannot be used: {}", Code(error)));
+            }
+        }
+        let mut lost = KVec::new();
+        self.for_each(|slot| {
+            let known = names.iter().any(|(kind, name)| {
+                DevicePath::parse(slot.nodename().to_bytes()).is_some_and(|path| {
+                    path.kind == kind.to_bytes() && path.name == Some(name.to_bytes())
+                })
+            });
+            if !known && lost.push(slot.clone(), GFP_KERNEL).is_err() {
+                pr_err!("a device that is gone could not be removed for lack of memory\n");
+            }
+        });
+        lost.iter().for_each(Slot::vanish);
+        Ok(())
+    }
+
+    /// Lists the types and names of all devices.
+    fn names(&self) -> Result<KVec<(CString, CString)>> {
+        let mut names = KVec::new();
+        let kinds = match self.store.directory("device") {
+            Err(ENOENT) => return Ok(names),
+            kinds => kinds?,
+        };
+        for kind in kinds.names().filter(usable).take(TYPES_MAX) {
+            let kind = string(kind)?;
+            let devices = match self.store.directory(format_args!("device/{}", text(&kind))) {
+                Err(ENOENT) => continue,
+                devices => devices?,
+            };
+            for name in devices.names().filter(usable) {
+                if names.len() >= DEVICES_MAX {
+                    self.complain(
+                        c"device",
+                        format_args!("has more than {DEVICES_MAX} devices; the rest is left alone"),
+                    );
+                    return Ok(names);
+                }
+                names.push((string(kind.to_bytes())?, string(name)?), GFP_KERNEL)?;
+            }
+        }
+        Ok(names)
+    }
+
+    fn find(&self, nodename: &CStr) -> Option<Arc<Slot>> {
+        self.slots
+            .lock()
+            .iter()
+            .find(|slot| slot.nodename() == nodename)
+            .cloned()
+    }
+
+    /// Brings a device that is not known to the bus, if it is whole.
+    fn look(self: &Arc<Self>, nodename: &CStr, kind: &CStr, name: &CStr) -> Result {
+        let Some(found) = self.read(nodename, kind, name)? else {
+            return Ok(());
+        };
+        let slot = Slot::new(self.clone(), string(nodename.to_bytes())?)?;
+        let bus_name = CString::try_from_fmt(fmt!("{}-{}", text(kind), text(name)))?;
+        self.slots.lock().push(slot.clone(), GFP_KERNEL)?;
+        let backend = string(found.backend.to_bytes())?;
+        let result = slot.register(&backend, || {
+            DeviceRegistration::new(
+                &self.bus,
+                &bus_name,
+                Node::new(
+                    self.store.clone(),
+                    found.nodename,
+                    found.kind,
+                    found.name,
+                    found.backend,
+                    found.backend_id,
+                    found.state,
+                    slot.clone(),
+                ),
+            )
+        });
+        if result.is_err() {
+            self.slots.lock().retain(|other| !Arc::ptr_eq(other, &slot));
+        } else {
+            self.forgive(nodename);
+        }
+        result
+    }
+
+    /// Looks whether a known device is still the one that it was.
+    fn look_again(self: &Arc<Self>, slot: &Arc<Slot>) -> Result {
+        let Some(device) = slot.device() else {
+            return Ok(());
+        };
+        let node = device.node();
+        // The lock keeps our own writes of the state away from the comparison.
+        let own = node.own.lock();
+        let Some(found) = self.read(&node.nodename, &node.kind, &node.name)? else {
+            return Ok(());
+        };
+        let moved = *found.backend != *node.otherend || found.backend_id != node.otherend_id;
+        // Only the toolstack writes Initialising over a state that we have left: it made the device anew.
+        let anew = found.state == State::Initialising
+            && !matches!(*own, State::Initialising | State::Unknown);
+        drop(own);
+        if moved || anew {
+            dev_info!(
+                device.as_ref(),
+                "the toolstack has {}; the device is replaced\n",
+                if moved {
+                    "given it another backend"
+                } else {
+                    "made it anew"
+                }
+            );
+            slot.vanish();
+        }
+        Ok(())
+    }
+
+    /// Reads what the xenstore says about a device; `None` when it is not whole, or not usable.
+    fn read(&self, nodename: &CStr, kind: &CStr, name: &CStr) -> Result<Option<Found>> {
+        let keys = Keys::new(&self.store, nodename);
+        let (backend, id) = match (keys.read("backend"), keys.read("backend-id")) {
+            // The toolstack is still writing, or removing.
+            (Err(ENOENT), _) | (_, Err(ENOENT)) => return Ok(None),
+            (backend, id) => (backend?, id?),
+        };
+        let id = match id.number::<u64>() {
+            Ok(id) => id,
+            Err(error) => {
+                self.complain(
+                    nodename,
+                    format_args!("is left alone, its backend-id is not usable: {error}"),
+                );
+                return Ok(None);
+            }
+        };
+        let Some(backend_id) = DomainId::from_untrusted(id) else {
+            self.complain(
+                nodename,
+                format_args!("is left alone, its backend-id {id} is no domain"),
+            );
+            return Ok(None);
+        };
+        let backend = backend.as_bytes();
+        if !path::is_valid(backend) || !backend.starts_with(b"/") {
+            self.complain(
+                nodename,
+                format_args!("is left alone, its backend is no path"),
+            );
+            return Ok(None);
+        }
+        let state = match keys.read("state") {
+            Err(ENOENT) => State::Unknown,
+            Err(error) => return Err(error),
+            Ok(value) => match State::parse(value.as_bytes()) {
+                Ok(state) => state,
+                Err(error) => {
+                    self.complain(
+                        nodename,
+                        format_args!("is left alone, its state is not usable: {error}"),
+                    );
+                    return Ok(None);
+                }
+            },
+        };
+        Ok(Some(Found {
+            nodename: string(nodename.to_bytes())?,
+            kind: string(kind.to_bytes())?,
+            name: string(name.to_bytes())?,
+            backend: string(backend)?,
+            backend_id,
+            state,
+        }))
+    }
+
+    /// Says what is wrong with a device, once.
+    fn complain(&self, nodename: &CStr, what: fmt::Arguments<'_>) {
+        let Ok(complaint) = CString::try_from_fmt(fmt!("{} {}", text(nodename), what)) else {
+            return;
+        };
+        let mut complaints = self.complaints.lock();
+        if complaints.len() >= COMPLAINTS_MAX || complaints.iter().any(|old| **old == *complaint) {
+            return;
+        }
+        pr_warn!("{}\n", text(&complaint));
+        let _ = complaints.push(complaint, GFP_KERNEL);
+    }
+
+    /// Forgets what was wrong with a device.
+    fn forgive(&self, nodename: &CStr) {
+        self.complaints
+            .lock()
+            .retain(|old| !old.to_bytes().starts_with(nodename.to_bytes()));
+    }
+}
+
+impl WorkItem for Scan {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if this.is_stopping() {
+            return;
+        }
+        this.scans.add(1u32, Relaxed);
+        if let Err(error) = this.scan() {
+            this.complain(
+                c"device",
+                format_args!("could not be read: {}", Code(error)),
+            );
+        }
+    }
+}
+
+/// The watch on the folder of all devices.
+pub(crate) struct Folder(pub(crate) Arc<Scan>);
+
+impl WatchHandler for Folder {
+    fn changed(&self, path: &[u8]) {
+        let matters = match DevicePath::parse(path) {
+            None => path == b"device",
+            // Of a device's keys only these say which device it is; the rest is the driver's business.
+            Some(path) => matches!(path.key, None | Some(b"backend" | b"backend-id")),
+        };
+        if matters {
+            self.0.request();
+        }
+    }
+}
+
+fn usable(name: &&[u8]) -> bool {
+    path::is_device_name(name)
+}
+
+fn string(bytes: &[u8]) -> Result<CString> {
+    let text = core::str::from_utf8(bytes).map_err(|_| EINVAL)?;
+    CString::try_from_fmt(fmt!("{text}"))
+}
+
+/// Shows an error code.
+struct Code(Error);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
