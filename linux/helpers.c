@@ -10,4 +10,5 @@
 #include "helpers/page.c"
 #include "helpers/net.c"
 #include "helpers/delayed.c"
+#include "helpers/hvc.c"
 #include "helpers/pages.c"

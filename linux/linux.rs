@@ -21,6 +21,8 @@ pub mod delayed;
 pub mod irq;
 pub mod kthread;
 pub mod miscdev;
+pub mod net;
+pub mod hvc;
 pub mod module;
 pub mod net;
 pub mod page;
