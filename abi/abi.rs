@@ -33,6 +33,9 @@ pub mod console;
 pub mod grant;
 // Base: how shared memory is reached, and what the numbers mean.
 pub mod event;
+pub mod cpuid;
+pub mod hypercall;
+pub mod unplug;
 pub mod net;
 pub mod pvclock;
 pub mod ring;
