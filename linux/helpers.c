@@ -12,3 +12,5 @@
 #include "helpers/delayed.c"
 #include "helpers/hvc.c"
 #include "helpers/pages.c"
+#include "helpers/platform.c"
+#include "helpers/ram.c"
