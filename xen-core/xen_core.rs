@@ -1,8 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Detection of Xen, hypercalls, shared_info and the platform device.
+//! What all of this stands on: finding Xen, hypercalls, frames in common with it, the platform device, unplugging of
+//! emulated devices, and the order in which all comes up again after a migration.
+//!
+//! This crate and `linux` are the home of `unsafe`; what they offer is safe.
 
-use kernel::prelude::*;
+use abi::unplug::Kinds;
+use kernel::{
+    debugfs::{
+        Dir,
+        File, //
+    },
+    driver,
+    pci,
+    prelude::*,
+    sync::Arc, //
+};
+
+mod debugfs;
+mod detect;
+pub mod frame;
+pub mod hypercall;
+mod platform;
+pub mod resume;
+mod shared_info;
+mod unplug;
+
+pub use abi::hypercall::hvm::Param;
+pub use debugfs::dir as debugfs_dir;
+pub use detect::vcpu_id;
+pub use frame::{
+    toolstack_page,
+    ToolstackPage, //
+};
+pub use platform::{
+    intx,
+    Intx, //
+};
+pub use shared_info::{
+    shared_info,
+    SharedInfo, //
+};
+pub use unplug::{
+    emulated_twin_attached,
+    Twin, //
+};
 
 module! {
     type: XenCore,
@@ -12,12 +54,83 @@ module! {
     license: "GPL",
 }
 
-/// The module.
-pub struct XenCore;
+linux::text_param!(
+    UNPLUG,
+    "unplug",
+    c"unplug",
+    "Emulated devices to unplug: all (default), none, or a list of disks, nics, aux-disks, nvme"
+);
 
-impl kernel::Module for XenCore {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
+/// What the other crates reach through functions of this one, from `init` until the drop.
+struct Globals {
+    _resume: resume::Registration,
+    _file: Pin<KBox<File<debugfs::Facts>>>,
+}
+
+impl Globals {
+    fn new() -> Result<Self> {
+        let page = shared_info::map()?;
+        let registration = resume::Registration::new(
+            resume::Stage::SharedInfo,
+            Arc::new(page.clone(), GFP_KERNEL)?,
+        )?;
+        let root = Dir::new(c"oxen");
+        let file = KBox::pin_init(debugfs::file(&root), GFP_KERNEL)?;
+        *shared_info::PAGE.lock() = Some(page);
+        *debugfs::ROOT.lock() = Some(root);
+        Ok(Self {
+            _resume: registration,
+            _file: file,
+        })
+    }
+}
+
+impl Drop for Globals {
+    fn drop(&mut self) {
+        *debugfs::ROOT.lock() = None;
+        *shared_info::PAGE.lock() = None;
+    }
+}
+
+/// The module.
+#[pin_data]
+pub struct XenCore {
+    #[pin]
+    platform: driver::Registration<pci::Adapter<platform::PlatformDevice>>,
+    globals: Globals,
+}
+
+/// What to unplug, by the parameter.
+fn kinds() -> Result<Kinds> {
+    match UNPLUG.get() {
+        "" => Ok(Kinds::ALL),
+        text => Kinds::parse(text).ok_or_else(|| {
+            pr_err!("unplug={text} is none of all, none, disks, nics, aux-disks and nvme.\n");
+            EINVAL
+        }),
+    }
+}
+
+impl kernel::InPlaceModule for XenCore {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: `init` runs once, and before everything else here.
+        unsafe {
+            debugfs::ROOT.init();
+            platform::PIN.init();
+            resume::CHAIN.init();
+            shared_info::PAGE.init();
+        }
+        pin_init::pin_init_scope(move || {
+            let xen = detect::detect()?;
+            let kinds = kinds()?;
+            let globals = Globals::new()?;
+            unplug::unplug(kinds);
+            pr_info!("Xen {}.{}\n", xen.version.major, xen.version.minor);
+            Ok(try_pin_init!(Self {
+                platform <- driver::Registration::new(c"oxen-platform-pci", module),
+                globals,
+            }))
+        })
     }
 }
 
@@ -25,8 +138,8 @@ impl kernel::Module for XenCore {
 ///
 /// # Errors
 ///
-/// None yet.
+/// `ENODEV` when Xen was not found.
 #[inline(never)]
 pub fn require() -> Result {
-    Ok(())
+    detect::found().map(|_| ()).ok_or(ENODEV)
 }

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The page that every domain shares with Xen: pending events, the time, the wall clock.
+
+use crate::{
+    frame::XenFrames,
+    resume::{
+        Resume,
+        Wake, //
+    },
+};
+use abi::{
+    hypercall::memory::Space,
+    shared::RawMemory, //
+};
+use core::ops::Deref;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The shared info page, which is `abi::shared::Memory`.
+///
+/// It goes away with the last clone, at the latest when this module is unloaded.
+#[derive(Clone)]
+pub struct SharedInfo(Arc<XenFrames>);
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised at the start of the module's `init`.
+    pub(crate) unsafe(uninit) static PAGE: Mutex<Option<SharedInfo>> = None;
+}
+
+impl Deref for SharedInfo {
+    type Target = RawMemory;
+
+    #[inline]
+    fn deref(&self) -> &RawMemory {
+        self.0.memory()
+    }
+}
+
+/// Returns the shared info page.
+///
+/// # Errors
+///
+/// `ENODEV` when this module is not in use.
+pub fn shared_info() -> Result<SharedInfo> {
+    PAGE.lock().clone().ok_or(ENODEV)
+}
+
+/// Maps the page.
+pub(crate) fn map() -> Result<SharedInfo> {
+    let frames = XenFrames::new(Space::SharedInfo, 0, 1)
+        .inspect_err(|error| pr_err!("Xen does not map its shared info page ({error:?}).\n"))?;
+    Ok(SharedInfo(Arc::new(frames, GFP_KERNEL)?))
+}
+
+impl Resume for SharedInfo {
+    fn resume(&self, wake: Wake) {
+        if wake == Wake::Resumed {
+            if let Err(error) = self.0.remap(Space::SharedInfo, 0) {
+                pr_err!("Xen does not map its shared info page again ({error:?}).\n");
+            }
+        }
+    }
+}
