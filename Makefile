@@ -37,7 +37,8 @@ modules:
 modules_install:
 	@scripts/modules install
 
-TEST_STEPS := style unsafe fmt make-test clippy docs modules
+# The others come from the fragments.
+TEST_STEPS := style unsafe fmt refusals clippy docs modules
 
 include $(wildcard tests/*/rules.mk)
 
@@ -47,7 +48,7 @@ test:
 # Checks
 # ---------------------------------------------------------------------------
 
-.PHONY: style unsafe make-test clippy-host clippy-modules
+.PHONY: style unsafe refusals clippy-host clippy-modules
 
 style:
 	@scripts/check-style
@@ -60,6 +61,10 @@ fmt:
 	@scripts/sdk root >/dev/null
 	@scripts/in-root scripts/check-fmt
 
+refusals:
+	@scripts/sdk root >/dev/null
+	@tests/make/refusals
+
 clippy: clippy-host clippy-modules
 
 clippy-host:
@@ -71,7 +76,7 @@ clippy-modules:
 
 docs:
 	@scripts/sdk root >/dev/null
-	@scripts/in-root env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@scripts/in-root env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --locked
 	@mkdir -p build && rm -rf build/doc && cp -r build/host/doc build/doc
 	@echo "oxen: the documentation is in build/doc"
 
