@@ -112,7 +112,7 @@ pub(crate) fn add<T: Send + 'static>(table: &Arc<Table>, gref: GrantRef, owner: 
     drop(state);
     if !told {
         pr_warn!(
-            "reference {} should end, but its peer still uses the page, which is kept until it lets go; see oxen/grants in debugfs for how many do\n",
+            "reference {} should end, but its peer still uses the page, which is kept until it lets go; see oxen/grants/counters in debugfs for how many do\n",
             gref.0
         );
     }

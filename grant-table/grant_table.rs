@@ -7,7 +7,7 @@
 //! requests, one [`Grant`] each, without a lock that another queue could hold.
 //!
 //! A peer that still has a page mapped when access should end keeps it: the page is never freed or reused before the
-//! peer lets go. Such grants are *deferred*: retried every second, counted in debugfs (`oxen/grants`), and told once in
+//! peer lets go. Such grants are *deferred*: retried every second, counted in debugfs (`oxen/grants/counters`), and told once in
 //! the log. While there are any, the module holds a reference to itself and cannot be unloaded; a backend that dies
 //! lets go of all, so this ends with the backend at the latest.
 //!
@@ -26,6 +26,10 @@
 use kernel::{
     debugfs,
     prelude::*, //
+};
+use xen_core::resume::{
+    self,
+    Stage, //
 };
 
 mod deferred;
@@ -53,29 +57,28 @@ module! {
 }
 
 /// The module.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub struct GrantTable {
     #[pin]
     _stats: debugfs::File<stats::Stats>,
+    _dir: debugfs::Dir,
+    _resume: resume::Registration,
+    _table: table::Opened,
 }
 
 impl kernel::InPlaceModule for GrantTable {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
             xen_core::require()?;
-            let table = table::open()?;
-            let dir = debugfs::Dir::new(c"oxen_grants");
+            let opened = table::Opened::new()?;
+            let table = table::get()?;
             Ok(try_pin_init!(Self {
-                _stats <- stats::file(&dir, table),
+                _resume: resume::Registration::new(Stage::GrantTable, table.clone())?,
+                _dir: xen_core::debugfs_dir(c"grants").ok_or(ENODEV)?,
+                _stats <- stats::file(_dir, table),
+                _table: opened,
             }? Error))
         })
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for GrantTable {
-    fn drop(self: Pin<&mut Self>) {
-        table::close();
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The counters in debugfs: `oxen/grants`.
+//! The counters in debugfs: `oxen/grants/counters`.
 
 use crate::table::Table;
 use kernel::{
@@ -48,5 +48,5 @@ pub(crate) fn file(
     dir: &debugfs::Dir,
     table: Arc<Table>,
 ) -> impl PinInit<debugfs::File<Stats>> + '_ {
-    dir.read_callback_file(c"grants", Stats(table), &show)
+    dir.read_callback_file(c"counters", Stats(table), &show)
 }

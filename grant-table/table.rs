@@ -47,6 +47,10 @@ use kernel::{
         WorkItem, //
     }, //
 };
+use xen_core::resume::{
+    Resume,
+    Wake, //
+};
 
 kernel::sync::global_lock! {
     // SAFETY: Initialised in `open`, before which nothing can use it: the module's init calls it first, and a user of
@@ -90,39 +94,60 @@ impl WorkItem for Table {
     }
 }
 
-/// Makes the table, with its first frame.
-pub(crate) fn open() -> Result<Arc<Table>> {
-    // SAFETY: Called once, from the module's init.
-    unsafe { TABLE.init() };
-    let max = frame::limit()?.min(MAX_FRAMES);
-    let mut frames = KVec::with_capacity(max as usize, GFP_KERNEL)?;
-    for _ in 0..max {
-        frames
-            .push_within_capacity(SetOnce::new())
-            .map_err(|_| ENOMEM)?;
+impl Resume for Table {
+    /// The frames are those of the old domain; in the new one they are empty, and every driver grants anew.
+    fn resume(&self, wake: Wake) {
+        if wake == Wake::Cancelled {
+            return;
+        }
+        for (number, frame) in (0..).zip(self.frames.iter()) {
+            if let Some(Err(error)) = frame.as_ref().map(|frame| frame.remap(number)) {
+                pr_err!("grant table frame {number} is gone after the migration ({error:?})\n");
+            }
+        }
     }
-    let table = Arc::pin_init(
-        try_pin_init!(Table {
-            frames,
-            free <- new_spinlock_irq!(FreeRefs::new(KVec::new()), "oxen_grant_free"),
-            mapped <- new_mutex!(0, "oxen_grant_mapped"),
-            deferred <- Deferred::new(),
-            work <- new_delayed_work!("oxen_grant_deferred"),
-            told_full: AtomicBool::new(false),
-        }? Error),
-        GFP_KERNEL,
-    )?;
-    Table::grow(&table, 1)?;
-    *TABLE.lock() = Some(table.clone());
-    Ok(table)
 }
 
-/// Gives the table up. No user is left, and nothing is deferred: either would have kept the module loaded.
-pub(crate) fn close() {
-    let table = TABLE.lock().take();
-    if let Some(table) = table {
-        // The last thing that the work does is to let this module go; wait until it is out of our code.
-        linux::work::flush(&table.work);
+/// The table is there as long as this value lives: as long as the module.
+pub(crate) struct Opened(());
+
+impl Opened {
+    /// Makes the table, with its first frame. Called once, from the module's init.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: The module's init calls this once, before anything else.
+        unsafe { TABLE.init() };
+        let max = frame::limit()?.min(MAX_FRAMES);
+        let mut frames = KVec::with_capacity(max as usize, GFP_KERNEL)?;
+        for _ in 0..max {
+            frames
+                .push_within_capacity(SetOnce::new())
+                .map_err(|_| ENOMEM)?;
+        }
+        let table = Arc::pin_init(
+            try_pin_init!(Table {
+                frames,
+                free <- new_spinlock_irq!(FreeRefs::new(KVec::new()), "oxen_grant_free"),
+                mapped <- new_mutex!(0, "oxen_grant_mapped"),
+                deferred <- Deferred::new(),
+                work <- new_delayed_work!("oxen_grant_deferred"),
+                told_full: AtomicBool::new(false),
+            }? Error),
+            GFP_KERNEL,
+        )?;
+        Table::grow(&table, 1)?;
+        *TABLE.lock() = Some(table);
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Opened {
+    /// No user is left, and nothing is deferred: either would have kept the module loaded.
+    fn drop(&mut self) {
+        let table = TABLE.lock().take();
+        if let Some(table) = table {
+            // The last thing that the work does is to let this module go; wait until it is out of our code.
+            linux::work::flush(&table.work);
+        }
     }
 }
 

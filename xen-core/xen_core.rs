@@ -87,6 +87,7 @@ impl Globals {
 
 impl Drop for Globals {
     fn drop(&mut self) {
+        linux::hvc::unload();
         *debugfs::ROOT.lock() = None;
         *shared_info::PAGE.lock() = None;
     }
@@ -119,6 +120,7 @@ impl kernel::InPlaceModule for XenCore {
             platform::PIN.init();
             resume::CHAIN.init();
             shared_info::PAGE.init();
+            linux::hvc::load();
         }
         pin_init::pin_init_scope(move || {
             let xen = detect::detect()?;

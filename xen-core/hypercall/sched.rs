@@ -25,3 +25,9 @@ pub fn shutdown(reason: Reason) -> Result<usize> {
     // SAFETY: Number and structure belong together. A domain that was restored has its memory as it was.
     unsafe { command(Hypercall::SchedOp, sched::SHUTDOWN, &mut argument) }
 }
+
+/// Lets another vCPU run first. For any context.
+pub fn yield_cpu() {
+    // SAFETY: The command takes no argument and touches no memory.
+    let _ = unsafe { super::call(Hypercall::SchedOp, [sched::YIELD, 0, 0]) };
+}
