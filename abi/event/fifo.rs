@@ -105,6 +105,16 @@ impl Queues {
         Self { heads: [0; QUEUES] }
     }
 
+    /// Goes on where [`heads`](Self::heads) was.
+    pub const fn from_heads(heads: [u32; QUEUES]) -> Self {
+        Self { heads }
+    }
+
+    /// The next port in each queue, 0 where it has to be read from the control block.
+    pub const fn heads(&self) -> [u32; QUEUES] {
+        self.heads
+    }
+
     /// Calls `handle` for each pending and unmasked port in the queues of the vCPU that owns `control`.
     ///
     /// Takes at most `budget` words. Returns whether it was enough: if not, the hypervisor raises no upcall for what is left,

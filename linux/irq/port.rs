@@ -49,6 +49,20 @@ pub trait Source: Send + Sync + Sized + 'static {
     fn handle(this: &Arc<Self>);
 }
 
+/// Tells the irq core that the source of interrupt `irq` moved to `cpu` by itself.
+pub fn moved(irq: u32, cpu: u32) {
+    if !crate::cpu::is_online(cpu) {
+        return;
+    }
+    // SAFETY: The function finds out itself whether the number is one; the CPU exists.
+    unsafe {
+        let data = bindings::irq_get_irq_data(irq);
+        if !data.is_null() {
+            bindings::irq_set_effective_cpu(data, cpu);
+        }
+    }
+}
+
 /// An interrupt whose events come from `S`. Drop waits for a running handler.
 ///
 /// # Invariants
@@ -106,7 +120,7 @@ impl<S: Source> PortIrq<S> {
                 irq,
                 Some(Self::handle),
                 None,
-                bindings::IRQF_NO_THREAD as usize,
+                0,
                 name.as_char_ptr(),
                 dev.cast_mut().cast(),
             )
@@ -152,17 +166,6 @@ impl<S: Source> PortIrq<S> {
         }
         // SAFETY: The interrupt is ours; the mask of a possible CPU is a constant of the kernel.
         to_result(unsafe { bindings::irq_set_affinity_cpu(self.irq, cpu) })
-    }
-
-    /// Tells the irq core that the source moved to `cpu` by itself.
-    pub fn moved(&self, cpu: u32) {
-        // SAFETY: The interrupt is ours by the type invariants.
-        unsafe {
-            let data = bindings::irq_get_irq_data(self.irq);
-            if !data.is_null() {
-                bindings::irq_set_effective_cpu(data, cpu);
-            }
-        }
     }
 
     /// Gives a descriptor back.

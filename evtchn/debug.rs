@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/kernel/debug/oxen/evtchn/ports`: the layout, the upcalls of each CPU, and each port that is listened to.
+
+use crate::events::Events;
+use kernel::{
+    debugfs::{
+        File,
+        Writer, //
+    },
+    fmt,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What the file tells.
+pub(crate) struct Report {
+    events: Arc<Events>,
+    path: &'static str,
+}
+
+impl Report {
+    /// Makes the file; none if there is no debugfs.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn file(
+        events: Arc<Events>,
+        path: &'static str,
+    ) -> Result<Option<Pin<KBox<File<Self>>>>> {
+        let Some(dir) = xen_core::debugfs_dir(c"evtchn") else {
+            return Ok(None);
+        };
+        let file = KBox::pin_init(dir.read_only_file(c"ports", Self { events, path }), GFP_KERNEL)?;
+        Ok(Some(file))
+    }
+}
+
+impl Writer for Report {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "layout {}", self.events.layout().name())?;
+        writeln!(f, "upcall {}", self.path)?;
+        for cpu in linux::cpu::online() {
+            if let Some((upcalls, ports)) = self.events.counts(cpu) {
+                writeln!(f, "cpu {cpu} upcalls {upcalls} ports {ports}")?;
+            }
+        }
+        let mut bound = 0u32;
+        let mut result = Ok(());
+        self.events.each_port(|port| {
+            bound = bound.saturating_add(1);
+            if result.is_ok() {
+                result = writeln!(
+                    f,
+                    "port {} irq {} cpu {} spurious {} held {} {}",
+                    port.port(),
+                    port.irq(),
+                    port.cpu(),
+                    port.total_spurious(),
+                    u8::from(port.is_held()),
+                    port.name.to_str().unwrap_or("?"),
+                );
+            }
+        });
+        result?;
+        writeln!(f, "bound {bound}")
+    }
+}

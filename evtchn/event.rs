@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One firing of a port, from the upcall until its end.
+
+use crate::port::PortState;
+use kernel::sync::Arc;
+
+/// What is called when a port fires.
+pub trait Handler: Send + Sync + 'static {
+    /// The port has fired. In hard-irq context; does not sleep.
+    ///
+    /// The port stays silent while `event` lives. A handler that hands the work on hands the event on with it.
+    fn event(&self, event: Event);
+}
+
+/// A port that has fired and stays masked until this value is dropped, in any context.
+///
+/// Events that turn out to have brought nothing are ended by [`spurious`](Self::spurious): the more of them come in a row, the
+/// longer the port stays masked, so that a peer that floods it starves nobody.
+#[must_use = "the port is unmasked when the event is dropped"]
+pub struct Event {
+    port: Arc<PortState>,
+    spurious: bool,
+}
+
+impl Event {
+    pub(crate) fn new(port: Arc<PortState>) -> Self {
+        Self {
+            port,
+            spurious: false,
+        }
+    }
+
+    /// Ends an event that brought nothing to do.
+    pub fn spurious(mut self) {
+        self.spurious = true;
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        self.port.end(self.spurious);
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ports with an interrupt.
+
+use crate::{
+    channel::Channel,
+    event::Handler,
+    port::{
+        Bound,
+        PortState, //
+    },
+};
+use abi::types::Port;
+use kernel::{
+    fmt,
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+use linux::irq::port::PortIrq;
+
+/// A port and its interrupt, with a name in `/proc/interrupts`.
+///
+/// Drop waits for a running handler, then closes the port. In process context only, and never from the handler itself.
+pub struct Listener<H: Handler> {
+    // The order matters: the interrupt goes before the port.
+    irq: PortIrq<Bound<H>>,
+    _listed: Listed,
+    channel: Channel,
+}
+
+/// Membership of a port in the list of those that listen.
+struct Listed(Arc<PortState>);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
+impl<H: Handler> Listener<H> {
+    /// Calls `handler` whenever the port fires, on whichever CPU its interrupt has.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what the irq core says; the channel is closed then. May sleep.
+    pub fn new(channel: Channel, name: fmt::Arguments<'_>, handler: Arc<H>) -> Result<Self> {
+        let name = CString::try_from_fmt(name)?;
+        let state = PortState::new(
+            channel.events.clone(),
+            channel.port(),
+            CString::try_from_fmt(fmt!("{}", name.to_str().unwrap_or("?")))?,
+        )?;
+        state.list()?;
+        let listed = Listed(state.clone());
+        let bound = Arc::new(Bound { state, handler }, GFP_KERNEL)?;
+        let irq = PortIrq::new(bound, name, |bound, irq| bound.state.set_irq(irq))?;
+        Ok(Self {
+            irq,
+            _listed: listed,
+            channel,
+        })
+    }
+
+    /// The number of the port, which the remote end needs.
+    #[inline]
+    pub fn port(&self) -> Port {
+        self.channel.port()
+    }
+
+    /// Fires the remote end's port.
+    #[inline]
+    pub fn notify(&self) {
+        self.channel.notify();
+    }
+
+    /// The handler.
+    pub fn handler(&self) -> &Arc<H> {
+        &self.irq.source().handler
+    }
+
+    /// Moves the interrupt to `cpu`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the CPU is not online or cannot have it.
+    pub fn set_affinity(&self, cpu: u32) -> Result {
+        self.irq.set_affinity(cpu)
+    }
+
+    /// Waits until the handler does not run. May sleep.
+    pub fn synchronize(&self) {
+        self.irq.synchronize();
+    }
+
+    /// Fires our own port, as if the remote end had.
+    pub fn poke(&self) {
+        self.irq.source().state.poke();
+    }
+}
