@@ -32,7 +32,10 @@ impl Report {
         let Some(dir) = xen_core::debugfs_dir(c"evtchn") else {
             return Ok(None);
         };
-        let file = KBox::pin_init(dir.read_only_file(c"ports", Self { events, path }), GFP_KERNEL)?;
+        let file = KBox::pin_init(
+            dir.read_only_file(c"ports", Self { events, path }),
+            GFP_KERNEL,
+        )?;
         Ok(Some(file))
     }
 }
@@ -54,7 +57,7 @@ impl Writer for Report {
                 result = writeln!(
                     f,
                     "port {} irq {} cpu {} spurious {} held {} {}",
-                    port.port(),
+                    port.port().0,
                     port.irq(),
                     port.cpu(),
                     port.total_spurious(),

@@ -156,10 +156,17 @@ impl Events {
     pub(crate) fn learn(&self, cpu: u32) -> Result<VcpuId> {
         let vcpu = xen_core::vcpu_id().ok_or(ENODEV)?;
         if vcpu_info::offset(vcpu).is_none() {
-            pr_err!("vCPU {vcpu} has no event channels; Oxen supports the first {} vCPUs, give the guest no more.\n", vcpu_info::COUNT);
+            pr_err!(
+                "vCPU {} has no event channels; Oxen supports the first {} vCPUs, give the guest no more.\n",
+                vcpu.0,
+                vcpu_info::COUNT
+            );
             return Err(ENOSPC);
         }
-        self.cpu(cpu).ok_or(EINVAL)?.vcpu.store(vcpu.0, Ordering::Relaxed);
+        self.cpu(cpu)
+            .ok_or(EINVAL)?
+            .vcpu
+            .store(vcpu.0, Ordering::Relaxed);
         Ok(vcpu)
     }
 
@@ -174,12 +181,17 @@ impl Events {
 
     /// A CPU is about to go, and this runs on it: other CPUs take its ports.
     pub(crate) fn offline(&self, leaving: u32) {
-        for port in self.ports.lock().iter().filter(|port| port.cpu() == leaving) {
+        for port in self
+            .ports
+            .lock()
+            .iter()
+            .filter(|port| port.cpu() == leaving)
+        {
             let target = self.choose(cpu::online().filter(|cpu| *cpu != leaving));
             if let Some(cpu) = target.filter(|cpu| port.move_to(*cpu).is_ok()) {
                 irq::port::moved(port.irq(), cpu);
             } else {
-                pr_err!("port {} cannot leave CPU {leaving}.\n", port.port());
+                pr_err!("port {} cannot leave CPU {leaving}.\n", port.port().0);
             }
         }
     }
@@ -211,7 +223,9 @@ impl Events {
             // The first move of a port leaves nothing.
             let _ = cpu
                 .ports
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ports| ports.checked_sub(1));
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ports| {
+                    ports.checked_sub(1)
+                });
         }
     }
 

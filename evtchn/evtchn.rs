@@ -110,7 +110,7 @@ impl kernel::Module for Evtchn {
         unsafe { EVENTS.init() };
         xen_core::require()?;
         let path = Path::wanted(UPCALL.get())?;
-        let running = Running(Events::new(*module_parameters::fifo.value())?);
+        let running = Running(Events::new(module_parameters::fifo.value())?);
         let upcalls = Upcalls::new(&running.0, path)?;
         pr_info!(
             "{} ports, upcalls by {}\n",

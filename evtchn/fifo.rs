@@ -128,7 +128,10 @@ impl Fifo {
         let Some(page) = control.page.as_ref() else {
             return;
         };
-        let heads = control.heads.each_ref().map(|head| head.load(Ordering::Relaxed));
+        let heads = control
+            .heads
+            .each_ref()
+            .map(|head| head.load(Ordering::Relaxed));
         let mut queues = Queues::from_heads(heads);
         // Xen links only as many words as there are ports, so a second round is already rare.
         for _ in 0..fifo::PORTS / BUDGET {

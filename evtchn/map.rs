@@ -2,16 +2,16 @@
 
 //! Which Linux interrupt a port is: read in every upcall, without a lock.
 
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering, //
-};
 use abi::{
     event::fifo::{
         PAGES,
         WORDS_PER_PAGE, //
     },
     types::Port,
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
 };
 use kernel::{
     prelude::*,

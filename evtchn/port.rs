@@ -203,8 +203,10 @@ impl PortState {
         } else {
             1
         };
-        self.fired
-            .store((u64::from(upcall) << 32) | u64::from(count), Ordering::Relaxed);
+        self.fired.store(
+            (u64::from(upcall) << 32) | u64::from(count),
+            Ordering::Relaxed,
+        );
     }
 
     /// Makes the port fire.

@@ -54,7 +54,10 @@ impl Line {
         let restored = event::bind_interdomain(self.remote, self.remote_port)
             .and_then(|port| hvm::set_param(self.param, port.0.into()));
         if let Err(error) = restored {
-            pr_err!("the {} port is lost ({error:?}); reboot to get it back.\n", self.name);
+            pr_err!(
+                "the {} port is lost ({error:?}); reboot to get it back.\n",
+                self.name
+            );
         }
     }
 }

@@ -106,7 +106,9 @@ struct Pin0(Arc<Events>);
 impl Handler for Pin0 {
     fn interrupt(&self) -> bool {
         // Whatever CPU the pin interrupts, it is vCPU 0 that has fired.
-        self.0.choose(core::iter::empty()).is_some_and(|cpu| self.0.upcall(cpu))
+        self.0
+            .choose(core::iter::empty())
+            .is_some_and(|cpu| self.0.upcall(cpu))
     }
 }
 
