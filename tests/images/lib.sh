@@ -10,8 +10,6 @@ set -eu
 
 images=$(cd "$(dirname "$0")" && pwd)
 cache=${OXEN_CACHE:-$HOME/.cache/oxen}
-mirror=${OXEN_MIRROR:-http://deb.debian.org/debian}
-security=${OXEN_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 suite=trixie
 
 say() {
@@ -36,10 +34,9 @@ need_space() {
 		fail "images: $cache has $have MiB free, $1 MiB are needed: make room or set OXEN_CACHE to a larger disk."
 }
 
-# sources: apt lines for a Debian suite with its updates, security and backports.
+# sources: the apt lines of the trixie root, which came from the host.
 sources() {
-	printf 'deb %s %s main\n' "$mirror" "$suite" "$mirror" "$suite-updates" \
-		"$mirror" "$suite-backports" "$security" "$suite-security"
+	cat /etc/apt/sources.list
 }
 
 # debian_tree DIR PACKAGES [mmdebstrap option...]: a Debian tree of these packages.
@@ -54,7 +51,7 @@ debian_tree() {
 		--dpkgopt='path-exclude=/usr/share/info/*' \
 		--dpkgopt=force-unsafe-io \
 		"$@" "$suite" "$tree" - >&2 ||
-		fail "images: mmdebstrap could not make a Debian $suite tree: is $mirror reachable?"
+		fail "images: mmdebstrap could not make a Debian $suite tree: is the mirror reachable?"
 }
 
 # ext4_image TREE OUT MIB: an ext4 image of the tree.

@@ -50,7 +50,10 @@ impl Job {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
-        let input = child.stdin.take().map(|pipe| Box::new(pipe) as Box<dyn Write + Send>);
+        let input = child
+            .stdin
+            .take()
+            .map(|pipe| Box::new(pipe) as Box<dyn Write + Send>);
         let mut readers = Vec::new();
         if let Some(pipe) = child.stdout.take() {
             readers.push(forward(id, 1, pipe, out));
@@ -81,7 +84,13 @@ impl Job {
         // The command object holds the slave side open: the terminal would never hang up.
         drop(command);
         let reader = forward(id, 1, master.try_clone()?, out);
-        Ok(Self::watched(id, child, Some(Box::new(master)), vec![reader], out))
+        Ok(Self::watched(
+            id,
+            child,
+            Some(Box::new(master)),
+            vec![reader],
+            out,
+        ))
     }
 
     fn watched(
@@ -161,7 +170,12 @@ fn open_pty() -> Result<(File, OwnedFd)> {
     }
     let name = std::ffi::CString::new(format!("/dev/pts/{number}"))?;
     // SAFETY: `name` is a NUL-terminated string that lives through the call.
-    let slave = unsafe { libc::open(name.as_ptr(), libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
+    let slave = unsafe {
+        libc::open(
+            name.as_ptr(),
+            libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC,
+        )
+    };
     if slave < 0 {
         return Err(io::Error::last_os_error().into());
     }

@@ -46,13 +46,25 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "lowercase")]
 pub enum Reply {
-    Hello { nonce: String },
+    Hello {
+        nonce: String,
+    },
     /// Output of a program: 1 is stdout (or the terminal), 2 is stderr.
-    Out { id: u64, fd: u8, data: Data },
+    Out {
+        id: u64,
+        fd: u8,
+        data: Data,
+    },
     /// The program ended; a signal counts as 128 + its number, as in a shell.
-    Exit { id: u64, code: i32 },
+    Exit {
+        id: u64,
+        code: i32,
+    },
     /// The request could not be carried out.
-    Failed { id: u64, why: String },
+    Failed {
+        id: u64,
+        why: String,
+    },
     /// The tunnel is open: raw bytes follow.
     Tunnelled,
 }

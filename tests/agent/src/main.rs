@@ -31,7 +31,11 @@ fn serve_tcp() -> Result<()> {
         connection.set_nodelay(true).ok();
         thread::spawn(move || {
             let reader = connection.try_clone()?;
-            session::serve(Box::new(reader), Box::new(connection.try_clone()?), Some(connection))
+            session::serve(
+                Box::new(reader),
+                Box::new(connection.try_clone()?),
+                Some(connection),
+            )
         });
     }
     Ok(())

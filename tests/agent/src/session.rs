@@ -37,7 +37,13 @@ pub fn serve(
             let out = session.out.clone();
             let done = stream::tunnel(path, tcp, || Ok(send(&out, &Reply::Tunnelled)?));
             if let Err(why) = done {
-                send(&session.out, &Reply::Failed { id: 0, why: why.to_string() })?;
+                send(
+                    &session.out,
+                    &Reply::Failed {
+                        id: 0,
+                        why: why.to_string(),
+                    },
+                )?;
                 continue;
             }
             break;
@@ -68,7 +74,13 @@ impl Session {
                 Ok(job) => {
                     self.jobs.insert(id, job);
                 }
-                Err(why) => send(&self.out, &Reply::Failed { id, why: why.to_string() })?,
+                Err(why) => send(
+                    &self.out,
+                    &Reply::Failed {
+                        id,
+                        why: why.to_string(),
+                    },
+                )?,
             },
             Request::In { id, data } => {
                 if let Some(job) = self.jobs.get_mut(&id) {

@@ -19,7 +19,11 @@ const IDLE: Duration = Duration::from_millis(30);
 pub fn virtio_port(name: &str) -> Result<String> {
     let deadline = Instant::now() + PORT_WAIT;
     loop {
-        for entry in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten().flatten() {
+        for entry in fs::read_dir("/sys/class/virtio-ports")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let found = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
             if found.trim() == name {
                 return Ok(format!("/dev/{}", entry.file_name().to_string_lossy()));

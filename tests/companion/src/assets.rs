@@ -29,7 +29,8 @@ impl Assets {
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         Assets {
             scripts: Path::new(env!("CARGO_MANIFEST_DIR")).join("../images"),
-            cache: set("OXEN_CACHE").map_or_else(|| Path::new(&home).join(".cache/oxen"), Into::into),
+            cache: set("OXEN_CACHE")
+                .map_or_else(|| Path::new(&home).join(".cache/oxen"), Into::into),
             release: set("KERNEL").unwrap_or_else(|| DEFAULT_KERNEL.into()),
         }
     }
@@ -116,7 +117,10 @@ impl Assets {
     /// When it cannot be made.
     pub fn initramfs(&self, kind: &str) -> Result<PathBuf> {
         let agent = self.agent()?;
-        self.make("initramfs.sh", &[kind.as_ref(), self.release.as_ref(), agent.as_ref()])
+        self.make(
+            "initramfs.sh",
+            &[kind.as_ref(), self.release.as_ref(), agent.as_ref()],
+        )
     }
 
     /// The agent's program, linked statically: it runs where there is no C library.
@@ -168,13 +172,17 @@ impl Ramdisk<'_> {
         let mut found = Vec::new();
         find_modules(modules, &mut found)?;
         if found.is_empty() {
-            bail!("no .ko file under {}: run make modules first", modules.display());
+            bail!(
+                "no .ko file under {}: run make modules first",
+                modules.display()
+            );
         }
         for module in &found {
             fs::copy(module, updates.join(module.file_name().unwrap_or_default()))?;
         }
         // depmod has to see the kernel's modules too; only its tables and ours are then packed.
-        let script = "set -e; cd \"$1\"; cpio -id --quiet -u 'lib/modules/*' <\"$2\"; depmod -b . \"$3\"; \
+        let script =
+            "set -e; cd \"$1\"; cpio -id --quiet -u 'lib/modules/*' <\"$2\"; depmod -b . \"$3\"; \
              find lib/modules/*/updates lib/modules/*/modules.* | cpio -o -H newc -R 0:0 --quiet";
         let output = Command::new("sh")
             .args(["-c", script, "ramdisk"])

@@ -21,7 +21,10 @@ impl Console {
     /// When dom0 does not answer.
     pub fn open(dom0: &Domain, guest: &str) -> Result<Console> {
         let argv: Vec<String> = ["xl", "console", guest].map(String::from).into();
-        Ok(Console { job: dom0.spawn(&argv, true)?, seen: String::new() })
+        Ok(Console {
+            job: dom0.spawn(&argv, true)?,
+            seen: String::new(),
+        })
     }
 
     /// Types.
@@ -47,12 +50,21 @@ impl Console {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.job.next(left)? {
-                Some(JobEvent::Out(_, bytes)) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Some(JobEvent::Out(_, bytes)) => {
+                    self.seen.push_str(&String::from_utf8_lossy(&bytes))
+                }
                 Some(JobEvent::Exit(code)) => {
-                    bail!("xl console ended with {code} before {text:?} came; it said {:?}", self.seen)
+                    bail!(
+                        "xl console ended with {code} before {text:?} came; it said {:?}",
+                        self.seen
+                    )
                 }
                 Some(JobEvent::Failed(why)) => bail!("xl console: {why}"),
-                None => bail!("{text:?} did not come on the console within {} s; it said {:?}", limit.as_secs(), self.seen),
+                None => bail!(
+                    "{text:?} did not come on the console within {} s; it said {:?}",
+                    limit.as_secs(),
+                    self.seen
+                ),
             }
         }
     }

@@ -53,7 +53,10 @@ pub struct Domain {
 
 impl Domain {
     pub(crate) fn new(name: &str, link: Link) -> Domain {
-        Domain { name: name.into(), link }
+        Domain {
+            name: name.into(),
+            link,
+        }
     }
 
     /// Its name.
@@ -131,9 +134,14 @@ impl Domain {
     ///
     /// When the connection is gone.
     pub fn spawn_sh(&self, script: &str) -> Result<Background> {
-        let job = self.link.spawn(&["sh".into(), "-c".into(), script.into()], false)?;
+        let job = self
+            .link
+            .spawn(&["sh".into(), "-c".into(), script.into()], false)?;
         job.eof()?;
-        Ok(Background { what: format!("{}: {script}", self.name), job })
+        Ok(Background {
+            what: format!("{}: {script}", self.name),
+            job,
+        })
     }
 
     /// Repeats a script until it succeeds.
@@ -149,7 +157,11 @@ impl Domain {
                 return Ok(output.stdout);
             }
             if Instant::now() > deadline {
-                bail!("{}: not true within {} s: {script}\n{output}", self.name, limit.as_secs());
+                bail!(
+                    "{}: not true within {} s: {script}\n{output}",
+                    self.name,
+                    limit.as_secs()
+                );
             }
             thread::sleep(Duration::from_millis(300));
         }

@@ -28,7 +28,11 @@ pub struct Disk {
 impl Disk {
     /// A writable disk.
     pub fn new(name: &str, mib: u32) -> Disk {
-        Disk { name: name.into(), mib, writable: true }
+        Disk {
+            name: name.into(),
+            mib,
+            writable: true,
+        }
     }
 
     /// Path of its image in dom0.
@@ -39,7 +43,11 @@ impl Disk {
     /// What `xl` calls it, in a configuration or for `block-attach`.
     pub fn spec(&self, guest: &str) -> String {
         let access = if self.writable { "rw" } else { "ro" };
-        format!("format=raw,vdev={},access={access},target={}", self.name, self.image(guest))
+        format!(
+            "format=raw,vdev={},access={access},target={}",
+            self.name,
+            self.image(guest)
+        )
     }
 }
 
@@ -165,7 +173,10 @@ impl GuestConfig {
         let name = &self.name;
         let mut disks = Vec::new();
         if self.root {
-            disks.push(format!("format=raw,vdev=xvda,access=rw,target={}", self.root_device()));
+            disks.push(format!(
+                "format=raw,vdev=xvda,access=rw,target={}",
+                self.root_device()
+            ));
         }
         disks.extend(self.disks.iter().map(|disk| disk.spec(name)));
         let vifs: Vec<String> = self.vifs.iter().map(Vif::spec).collect();
@@ -200,7 +211,10 @@ impl GuestConfig {
                         "-chardev".into(),
                         format!("socket,id=agent,path={agent},server=on,wait=off"),
                         "-device".into(),
-                        format!("virtserialport,bus=agents.0,chardev=agent,name={}", agent::PORT_NAME),
+                        format!(
+                            "virtserialport,bus=agents.0,chardev=agent,name={}",
+                            agent::PORT_NAME
+                        ),
                     ])
                 ));
             }

@@ -12,6 +12,7 @@ mod domain;
 mod guest;
 mod link;
 mod machine;
+mod plain;
 
 pub use assets::{Assets, Ramdisk};
 pub use console::Console;
@@ -19,6 +20,7 @@ pub use domain::{Background, Domain, Output, BRIEF, LONG};
 pub use guest::{Disk, GuestConfig, Kind, Vif};
 pub use link::{Job, JobEvent, Link};
 pub use machine::{Companion, Options};
+pub use plain::PlainMachine;
 
 /// Progress on the terminal, with the time since the program began.
 pub fn progress(what: &str) {

@@ -43,7 +43,9 @@ pub struct Link {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Link {
@@ -70,7 +72,11 @@ impl Link {
             let mut answer = Vec::new();
             let mut byte = [0];
             while !answer.ends_with(b"\n") {
-                if stream.read(&mut byte).context("no answer to a tunnel request")? == 0 {
+                if stream
+                    .read(&mut byte)
+                    .context("no answer to a tunnel request")?
+                    == 0
+                {
                     bail!("dom0's agent closed the connection");
                 }
                 answer.push(byte[0]);
@@ -101,7 +107,9 @@ impl Link {
         thread::spawn(move || receive(reader, &routes));
         let deadline = Instant::now() + limit;
         loop {
-            link.send(&Request::Hello { nonce: nonce.clone() })?;
+            link.send(&Request::Hello {
+                nonce: nonce.clone(),
+            })?;
             let left = deadline.saturating_duration_since(Instant::now());
             match answer.recv_timeout(left.min(GREETING)) {
                 Ok(()) => return Ok(link),
@@ -140,8 +148,16 @@ impl Link {
             }
             routes.jobs.insert(id, sender);
         }
-        self.send(&Request::Exec { id, argv: argv.to_vec(), pty })?;
-        Ok(Job { id, link: self.clone(), events: Mutex::new(events) })
+        self.send(&Request::Exec {
+            id,
+            argv: argv.to_vec(),
+            pty,
+        })?;
+        Ok(Job {
+            id,
+            link: self.clone(),
+            events: Mutex::new(events),
+        })
     }
 
     /// Ends the session.
@@ -178,7 +194,10 @@ impl Job {
     /// When the connection is gone.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         for chunk in bytes.chunks(CHUNK) {
-            self.link.send(&Request::In { id: self.id, data: Data(chunk.to_vec()) })?;
+            self.link.send(&Request::In {
+                id: self.id,
+                data: Data(chunk.to_vec()),
+            })?;
         }
         Ok(())
     }

@@ -30,7 +30,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { name: "companion".into(), memory: 4096 }
+        Options {
+            name: "companion".into(),
+            memory: 4096,
+        }
     }
 }
 
@@ -96,15 +99,31 @@ impl Companion {
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.env("TMPDIR", &dir)
             .args(["-name", &format!("oxen-{}", options.name)])
-            .args(["-machine", "q35", "-accel", accelerator.accel, "-cpu", accelerator.cpu])
+            .args([
+                "-machine",
+                "q35",
+                "-accel",
+                accelerator.accel,
+                "-cpu",
+                accelerator.cpu,
+            ])
             .args(["-smp", "2", "-m", &options.memory.to_string()])
-            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args([
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
             .args(["-daemonize", "-pidfile"])
             .arg(dir.join("pid"))
             .arg("-serial")
             .arg(format!("file:{}", escaped(&dir.join("serial.log"))))
             .arg("-qmp")
-            .arg(format!("unix:{},server=on,wait=off", escaped(&dir.join("qmp"))))
+            .arg(format!(
+                "unix:{},server=on,wait=off",
+                escaped(&dir.join("qmp"))
+            ))
             .arg("-kernel")
             .arg(&xen)
             // With lazy FPU switching the emulated SVM mixes up the FPU state of the domains.
@@ -127,14 +146,20 @@ impl Companion {
             qemu.args(["-device", &format!("virtio-blk-pci,drive={id}")]);
         }
         qemu.arg("-netdev")
-            .arg(format!("user,id=net0,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{}", agent::TCP_PORT))
+            .arg(format!(
+                "user,id=net0,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{}",
+                agent::TCP_PORT
+            ))
             .args(["-device", "virtio-net-pci,netdev=net0,romfile="])
             .arg("-virtfs")
             .arg(format!(
                 "local,path={},mount_tag=companion,security_model=none",
                 escaped(&shared)
             ));
-        let status = qemu.stdin(Stdio::null()).status().context("qemu-system-x86_64 cannot be run")?;
+        let status = qemu
+            .stdin(Stdio::null())
+            .status()
+            .context("qemu-system-x86_64 cannot be run")?;
         if !status.success() {
             bail!("QEMU did not start, see above");
         }
@@ -148,11 +173,19 @@ impl Companion {
             Err(why) => {
                 let log = tail(&dir.join("serial.log"), 40);
                 end(pid);
-                return Err(why.context(format!("the companion did not boot\n--- serial log\n{log}")));
+                return Err(
+                    why.context(format!("the companion did not boot\n--- serial log\n{log}"))
+                );
             }
         };
         progress("companion: dom0 is up");
-        Ok(Companion { assets, dir, port, pid, dom0 })
+        Ok(Companion {
+            assets,
+            dir,
+            port,
+            pid,
+            dom0,
+        })
     }
 
     /// A machine that was started before.
@@ -167,7 +200,13 @@ impl Companion {
             bail!("no companion called {name} is running: use `companion start`");
         };
         let dom0 = Domain::new("dom0", Link::dom0(port, BRIEF)?);
-        Ok(Companion { assets, dir, port, pid, dom0 })
+        Ok(Companion {
+            assets,
+            dir,
+            port,
+            pid,
+            dom0,
+        })
     }
 
     /// The one that runs, or a new one.
@@ -200,8 +239,11 @@ impl Companion {
     pub fn create(&self, config: &GuestConfig) -> Result<Option<Domain>> {
         let name = &config.name;
         let shared = self.dir.join("shared");
-        Ramdisk { assets: &self.assets, modules: config.modules.as_deref() }
-            .write(&shared.join(format!("{name}.cpio")))?;
+        Ramdisk {
+            assets: &self.assets,
+            modules: config.modules.as_deref(),
+        }
+        .write(&shared.join(format!("{name}.cpio")))?;
         fs::write(shared.join(format!("{name}.cfg")), config.xl(SHARED))?;
         let mut prepare = String::from("set -e\n");
         if config.root {
@@ -216,7 +258,10 @@ impl Companion {
         }
         for disk in &config.disks {
             let image = disk.image(name);
-            prepare.push_str(&format!("truncate -s 0 {image}; truncate -s {}M {image}\n", disk.mib));
+            prepare.push_str(&format!(
+                "truncate -s 0 {image}; truncate -s {}M {image}\n",
+                disk.mib
+            ));
         }
         self.dom0.sh(&prepare)?;
         let pause = if config.paused { "-p " } else { "" };
@@ -228,7 +273,10 @@ impl Companion {
         }
         match self.guest(name, LONG / 2) {
             Ok(guest) => Ok(Some(guest)),
-            Err(why) => Err(why.context(format!("guest {name} did not come up\n{}", self.report(Some(name))))),
+            Err(why) => Err(why.context(format!(
+                "guest {name} did not come up\n{}",
+                self.report(Some(name))
+            ))),
         }
     }
 
@@ -264,7 +312,10 @@ impl Companion {
 
     /// The logs that explain a failure: of QEMU's serial port, Xen, and a guest.
     pub fn report(&self, guest: Option<&str>) -> String {
-        let mut report = format!("--- companion serial log\n{}\n", tail(&self.dir.join("serial.log"), 15));
+        let mut report = format!(
+            "--- companion serial log\n{}\n",
+            tail(&self.dir.join("serial.log"), 15)
+        );
         let mut ask = |title: &str, script: &str| {
             let text = match self.dom0.try_sh(script, BRIEF) {
                 Ok(output) => output.stdout + &output.stderr,
@@ -299,26 +350,38 @@ impl Companion {
     }
 }
 
-struct Accelerator {
-    name: &'static str,
-    accel: &'static str,
-    cpu: &'static str,
+pub(crate) struct Accelerator {
+    pub(crate) name: &'static str,
+    pub(crate) accel: &'static str,
+    pub(crate) cpu: &'static str,
 }
 
 /// KVM only where an HVM guest runs under a nested Xen: the host's CPU must lend out its own
 /// virtualisation, which a `/dev/kvm` that opens does not say.
-fn accelerator() -> Accelerator {
+pub(crate) fn accelerator() -> Accelerator {
     let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
     let nested = ["kvm_amd", "kvm_intel"].iter().any(|module| {
         fs::read_to_string(format!("/sys/module/{module}/parameters/nested"))
             .is_ok_and(|value| matches!(value.trim(), "1" | "Y"))
     });
-    let opens = fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    let opens = fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok();
     if opens && nested && (has("svm") || has("vmx")) {
-        Accelerator { name: "KVM", accel: "kvm", cpu: "host" }
+        Accelerator {
+            name: "KVM",
+            accel: "kvm",
+            cpu: "host",
+        }
     } else {
-        Accelerator { name: "emulation", accel: "tcg,thread=multi", cpu: "max,+svm" }
+        Accelerator {
+            name: "emulation",
+            accel: "tcg,thread=multi",
+            cpu: "max,+svm",
+        }
     }
 }
 
@@ -343,7 +406,8 @@ fn await_dom0(dir: &Path, pid: i32, port: u16) -> Result<Domain> {
 
 fn alive(pid: i32) -> bool {
     // Of that number and still a QEMU: numbers are used again.
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .is_ok_and(|name| name.starts_with("qemu-system"))
 }
 
 fn end(pid: i32) {
@@ -363,13 +427,15 @@ fn end(pid: i32) {
 }
 
 /// A path inside a QEMU option, where a comma separates.
-fn escaped(path: &Path) -> String {
+pub(crate) fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
-fn tail(path: &Path, lines: usize) -> String {
+pub(crate) fn tail(path: &Path, lines: usize) -> String {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let all: Vec<&str> = text.lines().collect();
-    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+    all.get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default()
+        .join("\n")
 }

@@ -16,7 +16,12 @@ use std::time::Duration;
 #[derive(Parser)]
 struct Cli {
     /// Name of the machine: several can run side by side.
-    #[arg(long, env = "OXEN_COMPANION", default_value = "companion", global = true)]
+    #[arg(
+        long,
+        env = "OXEN_COMPANION",
+        default_value = "companion",
+        global = true
+    )]
     name: String,
     #[command(subcommand)]
     command: Action,
@@ -120,12 +125,17 @@ impl Create {
         config.paused = self.pause;
         config.wait = !self.no_wait;
         for disk in &self.disk {
-            let (name, size) = disk.split_once('=').context("a disk is NAME=MIB or NAME=MIB:ro")?;
+            let (name, size) = disk
+                .split_once('=')
+                .context("a disk is NAME=MIB or NAME=MIB:ro")?;
             let (size, writable) = match size.strip_suffix(":ro") {
                 Some(size) => (size, false),
                 None => (size, true),
             };
-            config.disks.push(Disk { writable, ..Disk::new(name, size.parse()?) });
+            config.disks.push(Disk {
+                writable,
+                ..Disk::new(name, size.parse()?)
+            });
         }
         for (n, bridge) in self.vif.iter().enumerate() {
             config.vifs.push(Vif::new(u8::try_from(n)?, bridge));
@@ -148,7 +158,10 @@ fn act(cli: Cli) -> Result<u8> {
     let machine = || Companion::attach(&cli.name);
     match cli.command {
         Action::Start { memory } => {
-            Companion::ensure(&Options { name: cli.name, memory })?;
+            Companion::ensure(&Options {
+                name: cli.name,
+                memory,
+            })?;
         }
         Action::Stop => machine()?.stop(),
         Action::Status => {
@@ -164,7 +177,11 @@ fn act(cli: Cli) -> Result<u8> {
             companion::progress(&format!("guest {}: up", config.name));
         }
         Action::Destroy { guest } => machine()?.destroy(&guest)?,
-        Action::Exec { limit, target, command } => {
+        Action::Exec {
+            limit,
+            target,
+            command,
+        } => {
             let machine = machine()?;
             let limit = Duration::from_secs(limit);
             let domain = domain(&machine, &target)?;

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Debian with its root disk, network and console on Oxen.
+
+use crate::{hotplug, store};
+use anyhow::{ensure, Result};
+use companion::{Companion, Console, Domain, BRIEF, LONG};
+use e2e::suite::Suite;
+use e2e::{check, guests, setting};
+use std::time::Duration;
+
+const NAME: &str = "debian";
+
+/// Boots the guest and runs the tests in it.
+pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
+    let config = guests::debian(NAME);
+    let Some(Some(guest)) = suite.stage("debian/boot", || machine.create(&config)) else {
+        machine.destroy(NAME).ok();
+        return;
+    };
+    let dom0 = machine.dom0();
+    let report = |done: Result<()>| done.map_err(|why| why.context(machine.report(Some(NAME))));
+
+    suite.test("debian/kernel-is-stock", || {
+        check::kernel_is_stock(&guest, machine.assets().release()).map(drop)
+    });
+    suite.test("debian/root-on-xvda", || {
+        check::root_is_xvda(&guest).map(drop)
+    });
+    suite.test("debian/modules-stack-up", || {
+        check::modules_stack_up(&guest).map(drop)
+    });
+    suite.test("debian/network-up", || {
+        report(check::bring_up_network(&guest))
+    });
+    suite.test("debian/ethtool-names-us", || {
+        check::ethtool_names_us(&guest).map(drop)
+    });
+    suite.test("debian/mac-and-carrier", || mac_and_carrier(&guest));
+    suite.test("debian/ping", || {
+        report(check::ping(dom0, &guest).map(drop))
+    });
+    suite.test("debian/tcp-64MiB-both-ways", || {
+        report(check::tcp_both_ways(dom0, &guest, 64).map(drop))
+    });
+    suite.test("debian/fio-verify-64MiB", || {
+        report(check::fio_verify(&guest, "xvdb", 64).map(drop))
+    });
+    suite.test("debian/three-disks-two-nics-at-once", || {
+        report(all_at_once(dom0, &guest))
+    });
+    suite.test("debian/interrupts-on-both-cpus", || {
+        interrupts_on_both_cpus(&guest)
+    });
+    suite.test("debian/irq-affinity-moves", || irq_affinity_moves(&guest));
+    suite.test("debian/read-only-disk", || read_only_disk(&guest));
+    suite.test("debian/partitions-and-flush", || report(partitions(&guest)));
+    suite.test("debian/xenstore-tools", || store::tools(dom0, &guest, NAME));
+    suite.test("debian/xenstore-transactions", || {
+        store::transactions(&guest)
+    });
+    suite.test("debian/console-login", || console_login(dom0, NAME));
+    suite.test("debian/console-kernel-messages", || {
+        console_kernel_messages(dom0, &guest)
+    });
+    suite.test("debian/console-2000-lines", || console_flood(dom0, &guest));
+    suite.test("debian/block-attach-detach-20", || {
+        report(hotplug::blocks(
+            dom0,
+            &guest,
+            NAME,
+            setting("OXEN_ROUNDS", 20),
+        ))
+    });
+    suite.test("debian/network-attach-detach-20", || {
+        report(hotplug::networks(
+            dom0,
+            &guest,
+            NAME,
+            setting("OXEN_ROUNDS", 20),
+        ))
+    });
+    suite.test("debian/io-after-hotplug", || {
+        report((|| {
+            check::fio_verify(&guest, "xvdb", 16)?;
+            check::tcp_both_ways(dom0, &guest, 64).map(drop)
+        })())
+    });
+    suite.test("debian/reload-net", || {
+        report(reload_net(&guest, setting("OXEN_ROUNDS", 20) / 4))
+    });
+    suite.test("debian/no-deferred-grants", || no_deferred_grants(&guest));
+    suite.test("debian/dmesg-clean", || check::dmesg_is_clean(&guest));
+    guest.close();
+    suite.test("debian/detach-by-destroy", || machine.destroy(NAME));
+}
+
+fn mac_and_carrier(guest: &Domain) -> Result<()> {
+    let mac = guest.sh("cat /sys/class/net/eth0/address /sys/class/net/eth1/address")?;
+    ensure!(
+        mac.contains("00:16:3e:77:00:00") && mac.contains("00:16:3e:77:00:01"),
+        "MAC addresses: {mac}"
+    );
+    guest.until("grep -q 1 /sys/class/net/eth0/carrier", BRIEF)?;
+    Ok(())
+}
+
+fn all_at_once(dom0: &Domain, guest: &Domain) -> Result<()> {
+    // Both bridges carry data while three disks are written and read back.
+    let sink = dom0.spawn_sh("exec iperf3 -s -1 -p 5201")?;
+    let sink2 = dom0.spawn_sh("exec iperf3 -s -1 -p 5202")?;
+    dom0.until("ss -ltn | grep -q 5201 && ss -ltn | grep -q 5202", BRIEF)?;
+    guest.sh_for(
+        "set -e; \
+         iperf3 -c 10.77.0.1 -p 5201 -t 10 >/tmp/n0 & a=$!; iperf3 -c 10.78.0.1 -p 5202 -R -t 10 >/tmp/n1 & b=$!; \
+         fio --name=b --filename=/dev/xvdb --rw=randrw --bs=16k --size=16m --direct=1 --ioengine=libaio --iodepth=8 --verify=crc32c --verify_fatal=1 >/tmp/f0 & c=$!; \
+         fio --name=c --filename=/dev/xvdc --rw=write --bs=64k --size=16m --direct=1 --ioengine=libaio --iodepth=8 --verify=crc32c --verify_fatal=1 >/tmp/f1 & d=$!; \
+         fio --name=a --filename=/root/file --rw=randwrite --bs=4k-64k --size=16m --verify=crc32c --verify_fatal=1 >/tmp/f2 & e=$!; \
+         for p in $a $b $c $d $e; do wait $p; done; rm -f /root/file",
+        LONG,
+    )?;
+    sink.wait(LONG)?;
+    sink2.wait(LONG)?;
+    Ok(())
+}
+
+fn interrupts_on_both_cpus(guest: &Domain) -> Result<()> {
+    let (before, _) = check::interrupts(guest)?;
+    guest.sh_for(
+        "for c in 0 1; do taskset -c $c dd if=/dev/xvdb of=/dev/null bs=64k count=64 iflag=direct; done 2>&1; \
+         ping -c 10 -i 0.2 10.77.0.1; ping -c 10 -i 0.2 10.78.0.1",
+        LONG,
+    )?;
+    let (after, count) = check::interrupts(guest)?;
+    ensure!(after.len() >= 2, "only {} CPUs", after.len());
+    let grown = before
+        .iter()
+        .zip(&after)
+        .all(|(before, after)| after > before);
+    ensure!(
+        grown,
+        "the {count} interrupts do not count on every CPU: {before:?}, then {after:?}"
+    );
+    Ok(())
+}
+
+fn irq_affinity_moves(guest: &Domain) -> Result<()> {
+    // Put every port of ours on one CPU, then on the other, and have I/O done both times.
+    guest.sh_for(
+        "set -e; for mask in 1 2 3; do \
+         for irq in $(grep oxen /proc/interrupts | grep -v oxen-upcall | cut -d: -f1); do \
+         echo $mask >/proc/irq/$irq/smp_affinity 2>/dev/null || true; done; \
+         dd if=/dev/xvdb of=/dev/null bs=64k count=32 iflag=direct 2>/dev/null; ping -c 2 -W 20 10.77.0.1 >/dev/null; done",
+        LONG,
+    )?;
+    Ok(())
+}
+
+fn read_only_disk(guest: &Domain) -> Result<()> {
+    ensure!(
+        guest.sh("blockdev --getro /dev/xvdd")?.trim() == "1",
+        "xvdd is not read-only"
+    );
+    let write = guest.try_sh(
+        "dd if=/dev/zero of=/dev/xvdd bs=4k count=1 oflag=direct",
+        BRIEF,
+    )?;
+    ensure!(!write.success(), "a read-only disk was written to");
+    guest.sh("dd if=/dev/xvdd of=/dev/null bs=64k count=8 iflag=direct")?;
+    Ok(())
+}
+
+fn partitions(guest: &Domain) -> Result<()> {
+    guest.sh_for(
+        "set -e; printf 'label: gpt\\n,40M\\n,40M\\n' | sfdisk -q /dev/xvdc; \
+         for i in $(seq 1 100); do [ -b /dev/xvdc2 ] && break; sleep 0.2; done; \
+         mkfs.ext4 -q -F /dev/xvdc2; mkdir -p /mnt/p; mount /dev/xvdc2 /mnt/p; \
+         head -c 8M /dev/urandom >/mnt/p/file; sha256sum </mnt/p/file >/tmp/sum; sync; umount /mnt/p; \
+         echo 3 >/proc/sys/vm/drop_caches; mount /dev/xvdc2 /mnt/p; sha256sum </mnt/p/file | cmp - /tmp/sum; umount /mnt/p; \
+         grep -q 'write back' /sys/block/xvdc/queue/write_cache",
+        LONG,
+    )?;
+    Ok(())
+}
+
+/// A person's way: `xl console`, a login, a command.
+fn console_login(dom0: &Domain, name: &str) -> Result<()> {
+    let mut console = Console::open(dom0, name)?;
+    console.say("\r")?;
+    console.expect("login:", BRIEF)?;
+    console.say("root\r")?;
+    console.expect("Password:", BRIEF)?;
+    console.say("oxen\r")?;
+    console.expect("# ", BRIEF)?;
+    console.say("echo sum-$((40 + 2)); tty\r")?;
+    console.expect("sum-42", BRIEF)?;
+    console.expect("/dev/hvc0", BRIEF)?;
+    console.say("logout\r")?;
+    console.expect("login:", BRIEF)?;
+    console.close();
+    Ok(())
+}
+
+fn console_kernel_messages(dom0: &Domain, guest: &Domain) -> Result<()> {
+    let mut console = Console::open(dom0, NAME)?;
+    console.drain(Duration::from_secs(2))?;
+    guest.sh("echo '<2>a message for hvc0' >/dev/kmsg")?;
+    console.expect("a message for hvc0", BRIEF)?;
+    console.close();
+    Ok(())
+}
+
+fn console_flood(dom0: &Domain, guest: &Domain) -> Result<()> {
+    // Somebody has to read; every line must come, whole and in order.
+    let mut console = Console::open(dom0, NAME)?;
+    console.drain(Duration::from_secs(2))?;
+    let lines = 2000;
+    let job = guest.spawn_sh(&format!("for i in $(seq 1 {lines}); do echo \"line $i of the flood\"; done >/dev/hvc0; echo end-of-flood >/dev/hvc0"))?;
+    let text = console.expect("end-of-flood", LONG)?;
+    console.close();
+    job.wait(LONG)?;
+    let mut expected = 1;
+    for line in text.lines().filter(|line| line.contains("of the flood")) {
+        ensure!(
+            line.contains(&format!("line {expected} of the flood")),
+            "line {expected} came as {line:?}"
+        );
+        expected += 1;
+    }
+    ensure!(
+        expected == lines + 1,
+        "{} lines of {lines} came",
+        expected - 1
+    );
+    Ok(())
+}
+
+fn reload_net(guest: &Domain, rounds: u64) -> Result<()> {
+    for round in 1..=rounds.max(1) {
+        guest
+            .sh_for("set -e; modprobe -r oxen_netfront; [ ! -d /sys/class/net/eth0 ]; modprobe oxen_netfront", LONG)
+            .map_err(|why| why.context(format!("round {round}")))?;
+        check::bring_up_network(guest)?;
+    }
+    Ok(())
+}
+
+fn no_deferred_grants(guest: &Domain) -> Result<()> {
+    let text = guest.sh("cat /sys/kernel/debug/oxen/grants")?;
+    for line in text
+        .lines()
+        .filter(|line| line.starts_with("deferred") || line.starts_with("lost"))
+    {
+        ensure!(line.ends_with(" 0"), "{text}");
+    }
+    Ok(())
+}

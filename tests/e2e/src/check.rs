@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Single facts about a guest, each an error when it does not hold.
+
+use anyhow::{bail, ensure, Context, Result};
+use companion::{Domain, BRIEF, LONG};
+
+/// Address of dom0 on the guests' first bridge.
+pub const DOM0: &str = "10.77.0.1";
+/// Address of the guest there.
+pub const GUEST: &str = "10.77.0.2";
+
+/// The kernel is Debian's, unmodified.
+pub fn kernel_is_stock(guest: &Domain, release: &str) -> Result<String> {
+    let found = guest.sh("uname -r; uname -v")?;
+    let mut lines = found.lines();
+    ensure!(lines.next() == Some(release), "uname -r: {found}");
+    ensure!(
+        lines.next().is_some_and(|line| line.contains("Debian")),
+        "uname -v: {found}"
+    );
+    Ok(found.replace('\n', " ").trim().into())
+}
+
+/// The root filesystem is on our disk.
+pub fn root_is_xvda(guest: &Domain) -> Result<String> {
+    let source = guest.sh("findmnt -no SOURCE,FSTYPE /")?;
+    ensure!(
+        source.starts_with("/dev/xvda"),
+        "the root filesystem is on {source}"
+    );
+    let driver = guest.sh("readlink -f /sys/block/xvda/device/driver")?;
+    ensure!(driver.contains("oxen"), "xvda is driven by {driver}");
+    Ok(source.trim().into())
+}
+
+/// Every folder's module is loaded, and stands on those the design puts below it.
+pub fn modules_stack_up(guest: &Domain) -> Result<String> {
+    // (user, used): what is used must list the user among its holders.
+    let below = [
+        ("oxen_evtchn", "oxen_xen_core"),
+        ("oxen_grant_table", "oxen_xen_core"),
+        ("oxen_xenbus", "oxen_evtchn"),
+        ("oxen_xenbus", "oxen_xen_core"),
+        ("oxen_console", "oxen_evtchn"),
+        ("oxen_console", "oxen_xen_core"),
+        ("oxen_blkfront", "oxen_xenbus"),
+        ("oxen_blkfront", "oxen_grant_table"),
+        ("oxen_blkfront", "oxen_evtchn"),
+        ("oxen_netfront", "oxen_xenbus"),
+        ("oxen_netfront", "oxen_grant_table"),
+        ("oxen_netfront", "oxen_evtchn"),
+    ];
+    let listed = guest.sh("lsmod")?;
+    for module in crate::MODULES {
+        ensure!(
+            listed
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(module)),
+            "{module} is not loaded:\n{listed}"
+        );
+    }
+    for (user, used) in below {
+        let line = listed
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(used))
+            .unwrap_or_default();
+        let users = line.split_whitespace().nth(3).unwrap_or_default();
+        ensure!(
+            users.split(',').any(|name| name == user),
+            "{user} does not depend on {used}:\n{listed}"
+        );
+    }
+    Ok(listed
+        .lines()
+        .filter(|line| line.starts_with("oxen_"))
+        .collect::<Vec<_>>()
+        .join("\n"))
+}
+
+/// `ethtool` names our driver for `eth0`.
+pub fn ethtool_names_us(guest: &Domain) -> Result<String> {
+    let text = guest.sh("ethtool -i eth0")?;
+    let driver = text
+        .lines()
+        .find(|line| line.starts_with("driver:"))
+        .unwrap_or_default();
+    ensure!(driver.contains("oxen"), "ethtool -i eth0: {text}");
+    Ok(driver.into())
+}
+
+/// Sums of our interrupts on each CPU, and how many there are.
+///
+/// Ours are those of which the chip or the name in `/proc/interrupts` says oxen.
+pub fn interrupts(guest: &Domain) -> Result<(Vec<u64>, usize)> {
+    let text = guest.sh("cat /proc/interrupts")?;
+    let cpus = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .count();
+    let mut sums = vec![0; cpus];
+    let mut count = 0;
+    for line in text.lines().filter(|line| line.contains("oxen")) {
+        count += 1;
+        for (sum, word) in sums.iter_mut().zip(line.split_whitespace().skip(1)) {
+            *sum += word.parse::<u64>().unwrap_or(0);
+        }
+    }
+    ensure!(
+        count > 0,
+        "no interrupt of ours in /proc/interrupts:\n{text}"
+    );
+    Ok((sums, count))
+}
+
+/// Nothing in the kernel log that should not be there.
+pub fn dmesg_is_clean(guest: &Domain) -> Result<()> {
+    let text = guest.sh("dmesg")?;
+    let signs = [
+        "WARNING:",
+        "BUG:",
+        "Oops",
+        "Call Trace",
+        "soft lockup",
+        "hard LOCKUP",
+        "hung task",
+        "blocked for more than",
+        "rcu_sched self-detected",
+        "detected stalls",
+        "general protection",
+        "Kernel panic",
+        "refcount_t",
+        "list_add corruption",
+        "UBSAN",
+        "nobody cared",
+        "scheduling while atomic",
+        "use-after-free",
+        "protection fault",
+        "invalid opcode",
+    ];
+    let found: Vec<&str> = text
+        .lines()
+        .filter(|line| signs.iter().any(|sign| line.contains(sign)))
+        .collect();
+    ensure!(
+        found.is_empty(),
+        "the kernel log has\n{}\n--- all of it\n{text}",
+        found.join("\n")
+    );
+    Ok(())
+}
+
+/// One address for each of the guest's two interfaces, and the link up.
+pub fn bring_up_network(guest: &Domain) -> Result<()> {
+    guest.until("[ -d /sys/class/net/eth0 ]", BRIEF)?;
+    guest.sh(&format!(
+        "ip addr flush dev eth0; ip addr add {GUEST}/24 dev eth0; ip link set eth0 up; \
+         if [ -d /sys/class/net/eth1 ]; then ip addr flush dev eth1; ip addr add 10.78.0.2/24 dev eth1; ip link set eth1 up; fi"
+    ))?;
+    guest.until(&format!("ping -c 1 -W 5 {DOM0}"), BRIEF)?;
+    Ok(())
+}
+
+/// Ping both ways.
+pub fn ping(dom0: &Domain, guest: &Domain) -> Result<String> {
+    let out = guest.sh(&format!("ping -c 5 -i 0.3 -W 10 {DOM0}"))?;
+    dom0.sh(&format!("ping -c 5 -i 0.3 -W 10 {GUEST}"))?;
+    Ok(out.lines().last().unwrap_or_default().into())
+}
+
+/// A file of `mib` MiB over TCP each way; the checksums must agree.
+pub fn tcp_both_ways(dom0: &Domain, guest: &Domain, mib: u64) -> Result<String> {
+    let make = format!("[ -s /tmp/sent ] || dd if=/dev/urandom of=/tmp/sent bs=1M count={mib} 2>/dev/null; sha256sum </tmp/sent");
+    let sent = dom0.sh_for(&make, LONG)?;
+    let server = dom0.spawn_sh("exec socat -u OPEN:/tmp/sent TCP-LISTEN:5001,reuseaddr")?;
+    // socat tries again until the other side listens.
+    let received = guest.sh_for(
+        &format!("socat -u TCP:{DOM0}:5001,retry=100,interval=0.2 - | tee /tmp/back | sha256sum"),
+        LONG,
+    )?;
+    server.wait(LONG)?;
+    ensure!(
+        sent == received,
+        "to the guest: sent {sent}, received {received}"
+    );
+    let server = guest.spawn_sh("exec socat -u OPEN:/tmp/back TCP-LISTEN:5002,reuseaddr")?;
+    let back = dom0.sh_for(
+        &format!("socat -u TCP:{GUEST}:5002,retry=100,interval=0.2 - | sha256sum"),
+        LONG,
+    )?;
+    server.wait(LONG)?;
+    guest.sh("rm -f /tmp/back")?;
+    ensure!(sent == back, "from the guest: sent {sent}, received {back}");
+    Ok(sent.split_whitespace().next().unwrap_or_default().into())
+}
+
+/// fio: random writes of 4 KiB to 256 KiB, read back and verified.
+pub fn fio_verify(guest: &Domain, disk: &str, mib: u64) -> Result<String> {
+    let out = guest.sh_for(
+        &format!(
+            "fio --name=verify --filename=/dev/{disk} --rw=randwrite --bsrange=4k-256k --size={mib}m --direct=1 \
+             --ioengine=libaio --iodepth=16 --verify=crc32c --verify_fatal=1 --do_verify=1 --randseed=77 --output-format=terse \
+             --terse-version=3"
+        ),
+        LONG,
+    )?;
+    let fields: Vec<&str> = out.lines().last().unwrap_or_default().split(';').collect();
+    ensure!(fields.get(4) == Some(&"0"), "fio reports an error: {out}");
+    Ok(format!("{mib} MiB on {disk}"))
+}
+
+/// What the counters under debugfs and `/proc` say, as one comparable text: grants, ports, irqs.
+pub fn counters(guest: &Domain) -> Result<String> {
+    let script = "for f in /sys/kernel/debug/oxen/grants /sys/kernel/debug/oxen/evtchn; do \
+         if [ -d $f ]; then for g in $f/*; do echo \"$g: $(cat $g)\"; done; else cat $f; fi; done; \
+         echo \"irqs $(grep -c oxen /proc/interrupts)\"";
+    let text = guest.sh(script)?;
+    // What only ever grows is no leak.
+    let grows = [
+        "spurious", "frames", "events", "upcalls", "storms", "grown", "delayed", "free",
+    ];
+    Ok(text
+        .lines()
+        .filter(|line| !grows.iter().any(|word| line.to_lowercase().contains(word)))
+        .collect::<Vec<_>>()
+        .join("\n"))
+}
+
+/// Waits until the counters are what they were.
+pub fn counters_return(guest: &Domain, before: &str) -> Result<()> {
+    let mut now = String::new();
+    for _ in 0..30 {
+        now = counters(guest)?;
+        if now == before {
+            return Ok(());
+        }
+        guest.sh("sleep 1")?;
+    }
+    bail!("counters before:\n{before}\n--- and now:\n{now}")
+}
+
+/// The guest's domain id.
+pub fn domid(dom0: &Domain, guest: &str) -> Result<u32> {
+    let text = dom0.sh(&format!("xl domid {guest}"))?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("xl domid {guest}: {text}"))
+}
+
+/// A module that must not load: its exit code is not 0 and one sentence in the log says why.
+pub fn refuses(guest: &Domain, module: &str, words: &[&str]) -> Result<String> {
+    let before: usize = guest.sh("dmesg | wc -l")?.trim().parse().unwrap_or(0);
+    let output = guest.try_sh(&format!("modprobe {module}"), BRIEF)?;
+    ensure!(!output.success(), "{module} loaded where it must not");
+    let said = guest.sh(&format!("dmesg | tail -n +{}", before + 1))?;
+    one_sentence(&said, words)
+}
+
+/// Among `said` there is one line of ours, and it has all the words.
+pub fn one_sentence(said: &str, words: &[&str]) -> Result<String> {
+    let ours: Vec<&str> = said
+        .lines()
+        .filter(|line| {
+            line.contains("oxen_") && !line.contains("taint") && !line.contains("oxen-init")
+        })
+        .filter(|line| !line.contains("module verification failed"))
+        .collect();
+    let [line] = ours.as_slice() else {
+        bail!("not one sentence but {}:\n{said}", ours.len());
+    };
+    for word in words {
+        ensure!(
+            line.to_lowercase().contains(&word.to_lowercase()),
+            "the refusal does not say {word:?}: {line}"
+        );
+    }
+    Ok((*line).into())
+}

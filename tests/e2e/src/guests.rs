@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The guests that the tests use. A boot costs a minute, so there are few.
+
+use crate::MODULES;
+use companion::{Disk, GuestConfig, Kind, Vif};
+
+/// Debian with its root disk, network and console on Oxen: three disks (and one that may only be
+/// read), two network interfaces.
+pub fn debian(name: &str) -> GuestConfig {
+    let mut config = GuestConfig::new(name);
+    config.memory = 768;
+    config.root = true;
+    config.modules = Some(crate::modules());
+    config.load = MODULES.map(String::from).into();
+    config.disks = vec![
+        Disk::new("xvdb", 256),
+        Disk::new("xvdc", 128),
+        Disk {
+            writable: false,
+            ..Disk::new("xvdd", 16)
+        },
+    ];
+    config.vifs = vec![Vif::new(0, "xenbr0"), Vif::new(1, "xenbr1")];
+    config.extra = "console=hvc0".into();
+    config
+}
+
+/// An initramfs with no module of ours loaded yet; few grant frames, so that they run out soon,
+/// and one disk whose emulated twin is in use.
+pub fn bare(name: &str) -> GuestConfig {
+    let mut config = GuestConfig::new(name);
+    config.modules = Some(crate::modules());
+    config.disks = vec![Disk::new("xvdb", 64), Disk::new("hdc", 16)];
+    config.early = vec!["ata_piix".into(), "sd_mod".into()];
+    config.vifs = vec![Vif::new(2, "xenbr0")];
+    config.lines = vec!["max_grant_frames = 4".into()];
+    config
+}
+
+/// A guest in which the kernel's own Xen support is on.
+pub fn with_c_support(name: &str) -> GuestConfig {
+    let mut config = GuestConfig::new(name);
+    config.modules = Some(crate::modules());
+    config.nopv = false;
+    config
+}
+
+/// A PVH guest, which tries our first module by itself: no agent can be reached in it.
+pub fn pvh(name: &str) -> GuestConfig {
+    let mut config = with_c_support(name);
+    config.kind = Kind::Pvh;
+    config.load = vec!["oxen_xen_core".into()];
+    config.vcpus = 1;
+    config.wait = false;
+    config
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What Oxen promises, shown on real Xen: the checks that the end-to-end suite and the demo share.
+
+pub mod check;
+pub mod guests;
+pub mod suite;
+
+use std::env;
+use std::path::PathBuf;
+
+/// Our modules, in an order in which each finds what it needs.
+pub const MODULES: [&str; 7] = [
+    "oxen_xen_core",
+    "oxen_evtchn",
+    "oxen_grant_table",
+    "oxen_xenbus",
+    "oxen_console",
+    "oxen_blkfront",
+    "oxen_netfront",
+];
+
+/// Loads them all, the shell way.
+pub const LOAD_ALL: &str =
+    "for m in oxen_xen_core oxen_evtchn oxen_grant_table oxen_xenbus oxen_console \
+     oxen_blkfront oxen_netfront; do modprobe $m || exit 1; done";
+
+/// Unloads them all; every one must go.
+pub const UNLOAD_ALL: &str = "for m in oxen_netfront oxen_blkfront oxen_console oxen_xenbus \
+     oxen_grant_table oxen_evtchn oxen_xen_core; do \
+     [ ! -d /sys/module/$m ] || modprobe -r $m || exit 1; done; ! lsmod | grep oxen_";
+
+/// Folder with the modules under test.
+pub fn modules() -> PathBuf {
+    match env::var_os("MODULES").filter(|dir| !dir.is_empty()) {
+        Some(dir) => dir.into(),
+        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../build/modules")),
+    }
+}
+
+/// A number from the environment, for runs that are to be longer or shorter.
+pub fn setting(name: &str, default: u64) -> u64 {
+    env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+/// One round of many: an error tells which it was.
+///
+/// # Errors
+///
+/// Those of `body`.
+pub fn round(number: u64, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    body().map_err(|why| why.context(format!("round {number}")))
+}
