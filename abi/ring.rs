@@ -108,6 +108,20 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
         })
     }
 
+    /// Lets a fresh ring's indices begin elsewhere than at 0: for tests of the wrap-around.
+    #[cfg(any(test, feature = "test-utils"))]
+    pub fn start_at(&mut self, index: u32) {
+        // INVARIANT: All indices are equal.
+        self.req_prod = index;
+        self.req_published = index;
+        self.rsp_cons = index;
+        self.rsp_seen = index;
+        self.memory.store_u32(REQ_PROD, index);
+        self.memory.store_u32(REQ_EVENT, index.wrapping_add(1));
+        self.memory.store_u32(RSP_PROD, index);
+        self.memory.store_u32(RSP_EVENT, index.wrapping_add(1));
+    }
+
     /// Number of slots.
     #[inline]
     pub fn size(&self) -> u32 {

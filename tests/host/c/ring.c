@@ -36,6 +36,14 @@ void oracle_init(struct oracle *o, void *page, unsigned long bytes, uint32_t sta
 	o->back.rsp_prod_pvt = o->back.req_cons = start;
 }
 
+/* Attaches only the back end, to a page in use whose indices all stand at `start`. */
+void oracle_attach_back(struct oracle *o, uint32_t start)
+{
+	o->back.rsp_prod_pvt = o->back.req_cons = start;
+	o->page->req_prod = o->page->rsp_prod = start;
+	o->page->req_event = o->page->rsp_event = start + 1;
+}
+
 uint32_t oracle_slots(const struct oracle *o) { return RING_SIZE(&o->front); }
 
 /* Front end. */

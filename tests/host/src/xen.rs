@@ -19,6 +19,7 @@ extern "C" {
 
     fn oracle_size() -> c_ulong;
     fn oracle_init(oracle: *mut c_void, page: *mut c_void, bytes: c_ulong, start: u32);
+    fn oracle_attach_back(oracle: *mut c_void, start: u32);
     fn oracle_slots(oracle: *const c_void) -> u32;
     fn oracle_front_full(oracle: *const c_void) -> c_int;
     fn oracle_front_free(oracle: *const c_void) -> u32;
@@ -97,6 +98,8 @@ macro_rules! methods {
 }
 
 methods! {
+    /// Puts the back end behind a front end of another kind, whose indices all stand at `start`.
+    attach_back(start: u32) -> () = oracle_attach_back, |v| v;
     /// `RING_SIZE`.
     slots() -> u32 = oracle_slots, |v| v;
     /// `RING_FULL`.

@@ -2,4 +2,10 @@
 
 //! Layouts, properties and hostile peers, one file per subject.
 
+mod block;
+mod connection;
+mod console;
 mod layout;
+mod net;
+mod pvclock;
+mod ring;
