@@ -50,11 +50,10 @@ impl OwnedQueue {
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
-    /// Waits until every item that is on the queue now, and every item that those put on it, has run. Nothing else may
-    /// put items on it meanwhile. Not from an item.
-    pub fn drain(&self) {
+    /// Waits until every item that is on the queue now has run. Not from an item.
+    pub fn flush(&self) {
         // SAFETY: By the type invariant.
-        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
     }
 }
 

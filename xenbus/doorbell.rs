@@ -2,14 +2,19 @@
 
 //! What wakes the thread of the xenstore client: its event channel, and callers with something to send.
 
+use evtchn::Event;
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        ordering::{
-            Full,
-            Relaxed, //
+    sync::{
+        atomic::{
+            ordering::{
+                Full,
+                Relaxed, //
+            },
+            Atomic, //
         },
-        Atomic, //
+        new_spinlock_irq,
+        SpinLockIrq, //
     },
     time::Delta,
 };
@@ -28,6 +33,9 @@ pub(crate) struct Doorbell {
     #[pin]
     wait: WaitQueue,
     rung: Atomic<bool>,
+    /// The event that rang. The port stays masked until the thread has served it.
+    #[pin]
+    event: SpinLockIrq<Option<Event>>,
     events: Atomic<u64>,
 }
 
@@ -36,6 +44,7 @@ impl Doorbell {
         pin_init!(Self {
             wait <- new_wait_queue!("xenbus::doorbell"),
             rung: Atomic::new(false),
+            event <- new_spinlock_irq!(None),
             events: Atomic::new(0),
         })
     }
@@ -61,12 +70,22 @@ impl Doorbell {
     }
 
     /// Takes the event that rang; dropping it unmasks the port.
-    pub(crate) fn take_event(&self) -> Option<()> {
-        None
+    pub(crate) fn take_event(&self) -> Option<Event> {
+        self.event.lock().take()
     }
 
     /// Returns how many events came.
     pub(crate) fn events(&self) -> u64 {
         self.events.load(Relaxed)
+    }
+}
+
+impl evtchn::Handler for Doorbell {
+    fn event(&self, event: Event) {
+        self.events.add(1u64, Relaxed);
+        let earlier = self.event.lock().replace(event);
+        // The port was masked while `earlier` lived, so there is none.
+        drop(earlier);
+        self.ring();
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Pump<M, N> {
     notify: N,
     /// The server has to move before anything else can, and callers have been told.
     stuck: bool,
+    /// Something was moved in this turn, so the event that began it was not sent for nothing.
+    moved: bool,
     /// The server was asked to start the page anew and has not yet.
     reconnecting: bool,
     /// The last watch that was made anew, while that is going on.
@@ -87,6 +89,7 @@ impl<M: Memory, N: Fn()> Pump<M, N> {
             ring: Ring::new(memory),
             notify,
             stuck: false,
+            moved: false,
             reconnecting: false,
             remade: None,
         }
@@ -102,6 +105,7 @@ impl<M: Memory, N: Fn()> Pump<M, N> {
         while !kthread::should_stop() {
             // The port stays masked while the rings are served, so the server cannot flood this CPU with interrupts.
             let event = self.client.doorbell().take_event();
+            self.moved = false;
             let more = match self.serve(&mut assembler) {
                 Ok(more) => more,
                 Err(lost) => {
@@ -111,7 +115,10 @@ impl<M: Memory, N: Fn()> Pump<M, N> {
                     true
                 }
             };
-            drop(event);
+            match event {
+                Some(event) if !self.moved => event.spurious(),
+                event => drop(event),
+            }
             if self.stuck {
                 self.client.doorbell().wait(Some(STUCK_POLL));
             } else if more {
@@ -141,6 +148,7 @@ impl<M: Memory, N: Fn()> Pump<M, N> {
             let message = assembler.step(|into| match self.ring.read(into) {
                 Ok(moved) => {
                     notify |= moved.notify;
+                    self.moved |= moved.bytes != 0;
                     moved.bytes
                 }
                 Err(error) => {
@@ -175,6 +183,7 @@ impl<M: Memory, N: Fn()> Pump<M, N> {
             let rest = first.bytes.get(first.sent..).unwrap_or_default();
             let moved = self.ring.write(rest)?;
             notify |= moved.notify;
+            self.moved |= moved.bytes != 0;
             first.sent = first.sent.saturating_add(moved.bytes);
             if first.sent < first.bytes.len() {
                 break;

@@ -146,12 +146,14 @@ impl Scan {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Relaxed);
         self.for_each(|slot| slot.wake());
-        self.queue.drain();
+        // Afterwards no scan makes a device any more.
+        self.queue.flush();
         let mut slots = core::mem::take(&mut *self.slots.lock());
         for slot in slots.drain_all() {
             slot.unregister();
         }
-        self.queue.drain();
+        // No watch asks for work any more.
+        self.queue.flush();
     }
 
     fn scan(self: &Arc<Self>) -> Result {

@@ -261,6 +261,9 @@ impl WorkItem for Slot {
             }
             return;
         }
+        if this.scan.is_stopping() {
+            return;
+        }
         let Some(device) = this.device() else {
             return;
         };

@@ -11,7 +11,9 @@
 
 mod body;
 mod bus;
+mod chardev;
 mod client;
+mod debugfs;
 mod device;
 mod doorbell;
 mod driver;
@@ -54,11 +56,13 @@ use kernel::{
 };
 use linux::{
     bus::Registered,
+    miscdev,
     workqueue::OwnedQueue, //
 };
 
 use self::{
     bus::Oxen,
+    chardev::Session,
     client::Client,
     doorbell::Doorbell,
     link::Link,
@@ -122,6 +126,8 @@ pub struct Xenbus {
     client: Arc<Client>,
     scan: Arc<Scan>,
     folder: Option<Watch>,
+    chardev: Option<Pin<KBox<miscdev::Registration<Session>>>>,
+    files: Option<Pin<KBox<debugfs::Files>>>,
     /// Declared last: it stops when nobody has a request under way any more.
     _link: Link,
 }
@@ -138,8 +144,8 @@ impl kernel::Module for Xenbus {
         grant_table::require()?;
 
         let doorbell = Arc::pin_init(Doorbell::new(), GFP_KERNEL)?;
-        let client = Client::new(doorbell)?;
-        let link = Link::new(&client)?;
+        let client = Client::new(doorbell.clone())?;
+        let link = Link::new(&client, &doorbell)?;
         let store = Store::new(client.clone());
         forget_old_watches(&store);
 
@@ -151,6 +157,8 @@ impl kernel::Module for Xenbus {
             client,
             scan: scan.clone(),
             folder: None,
+            chardev: None,
+            files: None,
             _link: link,
         };
         let instance = Arc::new(
@@ -162,13 +170,22 @@ impl kernel::Module for Xenbus {
         )?;
         *INSTANCE.lock() = Some(instance);
         // Its first event asks for the first scan.
-        this.folder = Some(store.watch("device", Arc::new(Folder(scan), GFP_KERNEL)?)?);
+        let folder = Arc::new(Folder(scan.clone()), GFP_KERNEL)?;
+        this.folder = Some(store.watch("device", folder)?);
+        this.chardev = Some(KBox::pin_init(miscdev::Registration::new(), GFP_KERNEL)?);
+        // A kernel without debugfs works as well.
+        if let Some(dir) = xen_core::debugfs_dir(c"xenbus") {
+            let files = debugfs::Files::new(&dir, this.client.clone(), scan);
+            this.files = Some(KBox::pin_init(files, GFP_KERNEL)?);
+        }
         Ok(this)
     }
 }
 
 impl Drop for Xenbus {
     fn drop(&mut self) {
+        drop(self.files.take());
+        drop(self.chardev.take());
         drop(INSTANCE.lock().take());
         drop(self.folder.take());
         self.scan.stop();
