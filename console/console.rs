@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Console of a Xen guest: the frontend of the split console driver.
+//! Console of a Xen guest: the frontend of the console protocol, as terminals of the kernel's hvc layer.
+//!
+//! The primary console is `hvc0`: with `console=hvc0` the kernel prints its messages there (those of before the module
+//! was loaded too), and a login on it is what `xl console` shows. The module can be unloaded while it is the console:
+//! messages go nowhere then, whoever had the terminal open is hung up, and both come back when it is loaded again.
+//!
+//! Implements Xen's public header `io/console.h`; the rings are in [`abi::console`], the hvc layer in [`linux::hvc`].
 
 #![deny(
     clippy::unwrap_used,
@@ -12,6 +18,9 @@
 
 use kernel::prelude::*;
 
+mod line;
+mod primary;
+
 module! {
     type: Console,
     name: "oxen_console",
@@ -21,11 +30,23 @@ module! {
 }
 
 /// The module.
-pub struct Console;
+pub struct Console {
+    _primary: Option<Pin<KBox<primary::Primary>>>,
+}
 
 impl kernel::Module for Console {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        xen_core::require()?;
+        evtchn::require()?;
         xenbus::require()?;
-        Ok(Self)
+        let primary = match primary::Primary::new() {
+            Ok(primary) => Some(primary),
+            Err(ENODEV) => {
+                pr_info!("the toolstack made no primary console for this guest\n");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { _primary: primary })
     }
 }
