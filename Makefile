@@ -43,7 +43,7 @@ TEST_STEPS := style unsafe fmt refusals clippy docs modules
 include $(wildcard tests/*/rules.mk)
 
 test:
-	@scripts/test $(or $(STEPS),$(TEST_STEPS))
+	@scripts/test $(or $(STEPS),$(filter-out e2e,$(TEST_STEPS)) $(filter e2e,$(TEST_STEPS)))
 
 # Checks
 # ---------------------------------------------------------------------------

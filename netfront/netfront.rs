@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Network device of a Xen guest: the frontend of the split network driver.
+//! Network device of a Xen guest: the frontend of the split network driver (Xen: `io/netif.h`).
+//!
+//! - [`frontend`]: a device's life, as its backend's state changes.
+//! - [`interface`]: the device as the stack sees it.
+//! - [`connection`]: rings and channels, made and given up.
+//! - [`queue`]: a pair of rings with its poll and its events.
+//! - [`tx`], [`rx`]: sending and receiving.
+//! - [`counters`]: what a queue counts; [`ring`], [`shown`]: small things shared.
 
 #![deny(
     clippy::unwrap_used,
@@ -10,22 +17,21 @@
     clippy::arithmetic_side_effects
 )]
 
-use kernel::prelude::*;
+mod connection;
+mod counters;
+mod frontend;
+mod interface;
+mod queue;
+mod ring;
+mod rx;
+mod shown;
+mod tx;
 
-module! {
-    type: Netfront,
+xenbus::module_xenbus_driver! {
+    type: frontend::Frontend,
     name: "oxen_netfront",
     authors: ["Oxen developers"],
     description: "Xen network frontend",
     license: "GPL",
-}
-
-/// The module.
-pub struct Netfront;
-
-impl kernel::Module for Netfront {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        xenbus::require()?;
-        Ok(Self)
-    }
+    alias: ["oxen:vif"],
 }

@@ -5,6 +5,8 @@
 //! Every value there is the backend's or the toolstack's text. A flag is a number, set if it is not zero. What is
 //! missing or malformed counts as not offered: the device then works with less.
 
+use crate::xenstore::value;
+
 /// Names of keys, as both ends spell them.
 pub mod keys {
     /// Hardware address, in the frontend's or the backend's directory.
@@ -67,9 +69,12 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Reads the offer; `read` gives the value of a key in the backend's directory, if it is there.
-    pub fn read<V: AsRef<[u8]>>(mut read: impl FnMut(&'static str) -> Option<V>) -> Self {
-        let mut flag = |key| read(key).is_some_and(|v| self::flag(v.as_ref()) == Some(true));
+    /// Reads the offer; `read` applies the parser that it gets to the value of a key in the backend's directory, if it
+    /// is there.
+    pub fn read(
+        mut read: impl FnMut(&'static str, fn(&[u8]) -> Option<u32>) -> Option<u32>,
+    ) -> Self {
+        let mut flag = |key| read(key, number).is_some_and(|n| n != 0);
         let sg = flag(keys::SG);
         let csum_v4 = !flag(keys::NO_CSUM_OFFLOAD);
         let csum_v6 = flag(keys::IPV6_CSUM_OFFLOAD);
@@ -82,10 +87,7 @@ impl Offer {
             gso_v4: sg && csum_v4 && flag(keys::GSO_TCPV4),
             gso_v6: sg && csum_v6 && flag(keys::GSO_TCPV6),
             split_event_channels: flag(keys::SPLIT_EVENT_CHANNELS),
-            max_queues: read(keys::MAX_QUEUES)
-                .and_then(|v| number(v.as_ref()))
-                .unwrap_or(1)
-                .max(1),
+            max_queues: read(keys::MAX_QUEUES, number).unwrap_or(1).max(1),
         }
     }
 }
@@ -95,16 +97,9 @@ pub fn flag(text: &[u8]) -> Option<bool> {
     number(text).map(|n| n != 0)
 }
 
-/// Reads a decimal number. White space around it is passed over; anything else makes it `None`.
+/// Reads a decimal number. `None` if it is anything else.
 pub fn number(text: &[u8]) -> Option<u32> {
-    let digits = text.trim_ascii();
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u32, |sum, c| {
-        let digit = c.checked_sub(b'0').filter(|d| *d < 10)?;
-        sum.checked_mul(10)?.checked_add(u32::from(digit))
-    })
+    value::parse_u32(text).ok()
 }
 
 #[cfg(test)]
@@ -112,19 +107,21 @@ mod tests {
     use super::*;
 
     fn offer(store: &[(&str, &'static str)]) -> Offer {
-        Offer::read(|key| {
-            let hit = store.iter().find(|(k, _)| *k == key);
-            hit.map(|(_, v)| v)
+        Offer::read(|key, parse| {
+            let (_, value) = store.iter().find(|(k, _)| *k == key)?;
+            parse(value.as_bytes())
         })
     }
 
     #[test]
     fn numbers_are_decimal_and_nothing_else() {
         assert_eq!(number(b"0"), Some(0));
-        assert_eq!(number(b" 4294967295\n"), Some(u32::MAX));
+        assert_eq!(number(b"4294967295"), Some(u32::MAX));
         for text in [
             &b""[..],
             b" ",
+            b" 1",
+            b"1\n",
             b"-1",
             b"+1",
             b"1x",

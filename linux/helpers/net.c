@@ -19,6 +19,12 @@ void oxen_helper_set_netdev_dev(struct net_device *dev, struct device *parent)
 	SET_NETDEV_DEV(dev, parent);
 }
 
+/* Packets to send are ours alone, so that they may be changed. */
+void oxen_helper_netdev_tx_unshared(struct net_device *dev)
+{
+	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
+}
+
 void oxen_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
 {
 	eth_hw_addr_set(dev, addr);

@@ -316,6 +316,7 @@ impl<T: Driver> Registration<T> {
         // SAFETY: Nobody else uses the device yet. Both tables are static. The parent outlives its children.
         unsafe {
             bindings::set_netdev_dev(raw, core::ptr::from_ref(parent).cast_mut().cast());
+            bindings::netdev_tx_unshared(raw);
             bindings::eth_hw_addr_set(raw, config.mac.as_ptr());
             (*raw).netdev_ops = &Vtable::<T>::NETDEV;
             (*raw).ethtool_ops = ethtool::vtable::<T>();

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a queue counts, for `ethtool -S`, the interface's statistics and debugfs.
+
+use crate::queue::Queue;
+use kernel::{
+    debugfs::File,
+    fmt,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+use linux::net::napi::Napi;
+
+/// Defines the counters with their names, in one order.
+macro_rules! counters {
+    ($($(#[$meta:meta])* $name:ident = $text:literal,)*) => {
+        /// A counter of a queue.
+        #[derive(Clone, Copy)]
+        #[repr(usize)]
+        pub(crate) enum Counter {
+            $($(#[$meta])* $name,)*
+        }
+
+        /// Names of all counters, by their number.
+        pub(crate) const NAMES: &[&CStr] = &[$($text,)*];
+
+        impl Counters {
+            /// All zero.
+            pub(crate) const fn new() -> Self {
+                Self([$({ let _ = Counter::$name; Atomic::new(0) },)*])
+            }
+        }
+    };
+}
+
+counters! {
+    /// Packets handed to the backend.
+    TxPackets = c"tx_packets",
+    /// Bytes of them.
+    TxBytes = c"tx_bytes",
+    /// Ring slots that they took.
+    TxSlots = c"tx_slots",
+    /// Notifications sent for them.
+    TxNotified = c"tx_notified",
+    /// Packets not sent: malformed, or no memory or no connection.
+    TxDropped = c"tx_dropped",
+    /// Slots that the backend answered with an error.
+    TxErrors = c"tx_errors",
+    /// Packets whose front had to be copied to lie in one page.
+    TxCopied = c"tx_copied",
+    /// Slots that the backend answered but still had mapped.
+    TxDeferred = c"tx_deferred",
+    /// Times that the stack found the queue stuck.
+    TxTimeouts = c"tx_timeouts",
+    /// Packets received.
+    RxPackets = c"rx_packets",
+    /// Bytes of them.
+    RxBytes = c"rx_bytes",
+    /// Ring slots that came back.
+    RxSlots = c"rx_slots",
+    /// Notifications sent for new receive pages.
+    RxNotified = c"rx_notified",
+    /// Packets lost because memory was short.
+    RxDropped = c"rx_dropped",
+    /// Packets that came malformed.
+    RxErrors = c"rx_errors",
+    /// Pages that the backend gave back but still used.
+    RxDeferred = c"rx_deferred",
+    /// Events from the backend.
+    Events = c"events",
+    /// Events that brought nothing.
+    Spurious = c"spurious",
+    /// Polls.
+    Polls = c"polls",
+    /// Times that the backend broke the rules of a ring.
+    Broken = c"broken",
+}
+
+/// The counters of a queue.
+pub(crate) struct Counters([Atomic<u64>; NAMES.len()]);
+
+impl Counters {
+    /// Adds to a counter.
+    pub(crate) fn add(&self, counter: Counter, n: usize) {
+        if let Some(value) = self.0.get(counter as usize).filter(|_| n != 0) {
+            value.add(n as u64, Relaxed);
+        }
+    }
+
+    /// The value of a counter.
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        self.by_number(counter as usize)
+    }
+
+    /// The value of a counter by its number; 0 if there is none.
+    pub(crate) fn by_number(&self, number: usize) -> u64 {
+        self.0.get(number).map_or(0, |value| value.load(Relaxed))
+    }
+}
+
+/// The counters of a device in debugfs: `oxen/vif-0/counters`. Dropping it takes them away.
+pub(crate) struct Shown {
+    _file: Pin<KBox<File<Queues>>>,
+}
+
+/// What the file shows.
+struct Queues(KVec<Arc<Napi<Queue>>>);
+
+impl Shown {
+    /// Makes the file. A device does without it if that fails.
+    pub(crate) fn new(dev: &xenbus::Device, queues: &[Arc<Napi<Queue>>]) -> Option<Self> {
+        let name = CString::try_from_fmt(fmt!("vif-{}", dev.id().ok()?)).ok()?;
+        let dir = xen_core::debugfs_dir(&name)?;
+        let mut list = KVec::with_capacity(queues.len(), GFP_KERNEL).ok()?;
+        for napi in queues {
+            list.push_within_capacity(napi.clone()).ok()?;
+        }
+        let file = dir.read_callback_file(c"counters", Queues(list), &show);
+        Some(Self {
+            _file: KBox::pin_init(file, GFP_KERNEL).ok()?,
+        })
+    }
+}
+
+/// Prints the counters, one a line.
+fn show(queues: &Queues, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for napi in &queues.0 {
+        for (number, name) in NAMES.iter().enumerate() {
+            let name = name.to_str().unwrap_or("?");
+            let value = napi.counters.by_number(number);
+            writeln!(f, "queue_{}_{name}: {value}", napi.index())?;
+        }
+    }
+    Ok(())
+}
