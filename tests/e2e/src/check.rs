@@ -260,13 +260,14 @@ pub fn refuses(guest: &Domain, module: &str, words: &[&str]) -> Result<String> {
 
 /// Among `said` there is one line of ours, and it has all the words.
 pub fn one_sentence(said: &str, words: &[&str]) -> Result<String> {
-    let ours: Vec<&str> = said
+    let mut ours: Vec<&str> = said
         .lines()
-        .filter(|line| {
-            line.contains("oxen_") && !line.contains("taint") && !line.contains("oxen-init")
-        })
-        .filter(|line| !line.contains("module verification failed"))
+        .filter(|line| line.contains("oxen_") && !line.contains("taint"))
+        .filter(|line| !line.contains("oxen-init") && !line.contains("verification failed"))
+        .map(|line| line.split_once("] ").map_or(line, |(_, text)| text))
         .collect();
+    // busybox tries a second way to load what was refused, and so it is said twice.
+    ours.dedup();
     let [line] = ours.as_slice() else {
         bail!("not one sentence but {}:\n{said}", ours.len());
     };
