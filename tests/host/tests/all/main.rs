@@ -5,7 +5,10 @@
 mod block;
 mod connection;
 mod console;
+mod event;
+mod grant;
 mod layout;
 mod net;
 mod pvclock;
 mod ring;
+mod xenstore;
