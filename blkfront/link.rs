@@ -187,7 +187,6 @@ impl Link {
             Ok((count, direct)) => {
                 let built = if count > DIRECT_SEGMENTS {
                     counters.indirect.count();
-                    rq.pdu_mut().operation = Operation::Indirect;
                     let page = self
                         .indirect
                         .as_ref()

@@ -15,7 +15,8 @@ use kernel::prelude::*;
 pub(crate) struct Transfer {
     /// Grants of the data, in the order of the request's segments. Taken out when ended.
     pub(crate) grants: KVec<Option<Grant>>,
-    /// What was sent, as the response has to repeat it.
+    /// What was sent, as the response has to repeat it: an indirect request is answered as the read or
+    /// write that is in it.
     pub(crate) operation: Operation,
     /// Bytes that were sent, which may be less than the request has.
     pub(crate) bytes: u32,
