@@ -177,7 +177,10 @@ impl Session {
             return Err(StoreError::NoSpace.into());
         }
         // Before the server opens it, so that it is never open without being known.
-        input.transactions.reserve(1, GFP_KERNEL).map_err(Error::from)?;
+        input
+            .transactions
+            .reserve(1, GFP_KERNEL)
+            .map_err(Error::from)?;
         let answer = self.forward(Kind::TransactionStart, 0, body)?;
         let digits = answer.strip_suffix(b"\0").unwrap_or(&answer);
         let number = parse_u32(digits).map_err(|_| StoreError::Io)?;

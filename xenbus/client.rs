@@ -139,9 +139,10 @@ impl Client {
     /// Notes how full the table is, and wakes whoever waits for a place.
     pub(crate) fn note_usage(&self, state: &State) {
         let (waiting, abandoned) = state.outstanding.usage();
+        self.taken.store(waiting.saturating_add(abandoned), Relaxed);
+        // A closed client has room, so that whoever waits for it comes to know.
         let waiting = if state.closed { 0 } else { waiting };
         self.waiting.store(waiting, Relaxed);
-        self.taken.store(waiting.saturating_add(abandoned), Relaxed);
         self.room.wake_all();
     }
 

@@ -40,7 +40,13 @@ impl Link {
         let page = xen_core::toolstack_page(Param::StorePfn);
         let port = hvm::param(Param::StoreEvtchn)
             .and_then(|port| u32::try_from(port).map_err(Error::from))
-            .and_then(|port| if port == 0 { Err(ENODEV) } else { Ok(Port(port)) });
+            .and_then(|port| {
+                if port == 0 {
+                    Err(ENODEV)
+                } else {
+                    Ok(Port(port))
+                }
+            });
         let (Ok(page), Ok(port)) = (page, port) else {
             pr_err!("the toolstack has given this domain no xenstore; there will be no devices\n");
             return Err(ENODEV);

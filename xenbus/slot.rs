@@ -118,7 +118,11 @@ impl Slot {
         // The lock keeps the work back until the registration is in its place.
         let mut place = self.registration.lock();
         match make() {
-            Ok(registration) => *place = Some(registration),
+            Ok(registration) => {
+                *place = Some(registration);
+                // The first event may have come before there was a device.
+                self.enqueue();
+            }
             Err(error) => {
                 drop(place);
                 // The watch refers to this slot.

@@ -118,14 +118,17 @@ impl Output {
             overflows,
             ..
         } = &mut *queue;
-        overflows.retain(|overflow| overflow.path.as_slice() != watched || overflow.token.as_slice() != token);
+        overflows.retain(|overflow| {
+            overflow.path.as_slice() != watched || overflow.token.as_slice() != token
+        });
         let mut first = true;
         items.retain(|item| {
             // What is half read has to be read to its end.
             let keep = core::mem::take(&mut first) && *read > 0
-                || !item.watch.as_ref().is_some_and(|(of, with)| {
-                    of.as_slice() == watched && with.as_slice() == token
-                });
+                || !item
+                    .watch
+                    .as_ref()
+                    .is_some_and(|(of, with)| of.as_slice() == watched && with.as_slice() == token);
             if !keep {
                 *events = events.saturating_sub(item.bytes.len());
             }
@@ -146,9 +149,7 @@ impl Output {
                 break;
             };
             let rest = first.bytes.get(read..).unwrap_or_default();
-            let (now, later) = rest
-                .split_at_checked(into.len())
-                .unwrap_or((rest, &[]));
+            let (now, later) = rest.split_at_checked(into.len()).unwrap_or((rest, &[]));
             let count = now.len();
             let whole = later.is_empty();
             if let Err(error) = into.write_slice(now) {
