@@ -12,8 +12,7 @@ agent=${3:?}
 kernel=$("$images/kernel.sh" "$release")
 modules=$(sed 's/#.*//' "$images/$kind/modules")
 out=$cache/images/initramfs-$kind-$(
-	echo "$release" | key "$images/initramfs.sh" "$images/$kind/initramfs-init" "$images/$kind/modules" \
-		"$agent" "$(ls "$images/$kind/startup" 2>/dev/null || echo /dev/null)" -
+	echo "$release" | key "$images/initramfs.sh" "$images/$kind"/* "$agent" -
 ).cpio
 if [ ! -f "$out" ]; then
 	need_space 300
@@ -30,7 +29,9 @@ if [ ! -f "$out" ]; then
 	done
 	ln -s ../bin/modprobe "$root/sbin/modprobe"
 	install -m 755 "$images/$kind/initramfs-init" "$root/init"
-	[ ! -e "$images/$kind/startup" ] || install -m 755 "$images/$kind/startup" "$root/companion/startup"
+	for file in startup block vif; do
+		[ ! -e "$images/$kind/$file" ] || install -m 755 "$images/$kind/$file" "$root/companion/$file"
+	done
 	install -m 755 "$agent" "$root/companion/agent"
 	: >"$root/companion/modules"
 	for module in $modules; do

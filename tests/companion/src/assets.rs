@@ -180,9 +180,10 @@ impl Ramdisk<'_> {
         for module in &found {
             fs::copy(module, updates.join(module.file_name().unwrap_or_default()))?;
         }
-        // depmod has to see the kernel's modules too; only its tables and ours are then packed.
+        // Debug information only costs the guest memory. depmod has to see the kernel's modules
+        // too; only its tables and ours are then packed.
         let script =
-            "set -e; cd \"$1\"; cpio -id --quiet -u 'lib/modules/*' <\"$2\"; depmod -b . \"$3\"; \
+            "set -e; strip --strip-debug \"$1\"/lib/modules/*/updates/*.ko; cd \"$1\"; cpio -id --quiet -u 'lib/modules/*' <\"$2\"; depmod -b . \"$3\"; \
              find lib/modules/*/updates lib/modules/*/modules.* | cpio -o -H newc -R 0:0 --quiet";
         let output = Command::new("sh")
             .args(["-c", script, "ramdisk"])

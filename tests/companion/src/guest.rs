@@ -44,7 +44,7 @@ impl Disk {
     pub fn spec(&self, guest: &str) -> String {
         let access = if self.writable { "rw" } else { "ro" };
         format!(
-            "format=raw,vdev={},access={access},target={}",
+            "format=raw,vdev={},access={access},script=/run/companion/block,target={}",
             self.name,
             self.image(guest)
         )
@@ -68,7 +68,7 @@ impl Vif {
         Vif {
             mac: format!("00:16:3e:77:00:{n:02x}"),
             bridge: bridge.into(),
-            settings: "type=vif".into(),
+            settings: "type=vif,script=/run/companion/vif".into(),
         }
     }
 
@@ -174,7 +174,7 @@ impl GuestConfig {
         let mut disks = Vec::new();
         if self.root {
             disks.push(format!(
-                "format=raw,vdev=xvda,access=rw,target={}",
+                "format=raw,vdev=xvda,access=rw,script=/run/companion/block,target={}",
                 self.root_device()
             ));
         }

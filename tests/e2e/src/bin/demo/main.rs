@@ -119,7 +119,7 @@ fn disk_checksum(dom0: &Domain, guest: &Domain) -> Result<String> {
         "head -c 16M /dev/urandom >{image}; sync; sha256sum <{image}"
     ))?;
     dom0.sh(&format!(
-        "xl block-attach {GUEST} 'format=raw,vdev=xvdf,access=rw,target={image}'"
+        "xl block-attach {GUEST} 'format=raw,vdev=xvdf,access=rw,script=/run/companion/block,target={image}'"
     ))?;
     guest.until(
         "[ -b /dev/xvdf ] && [ $(blockdev --getsize64 /dev/xvdf) = 16777216 ]",

@@ -170,7 +170,7 @@ fn silent_backend(dom0: &Domain, guest: &Domain) -> Result<()> {
     // Nothing else waits for it: a real disk comes, works and goes.
     dom0.sh(&format!(
         "truncate -s 8M /var/lib/companion/{NAME}-xvdh.img; xl block-attach {NAME} \
-         'format=raw,vdev=xvdh,access=rw,target=/var/lib/companion/{NAME}-xvdh.img'"
+         'format=raw,vdev=xvdh,access=rw,script=/run/companion/block,target=/var/lib/companion/{NAME}-xvdh.img'"
     ))?;
     guest.until("[ -b /dev/xvdh ]", BRIEF)?;
     guest.sh_for(&io("xvdh"), LONG)?;
@@ -230,7 +230,7 @@ fn exhausted(dom0: &Domain, guest: &Domain) -> Result<()> {
     for n in 0..8 {
         let mac = format!("00:16:3e:77:02:{n:02x}");
         dom0.try_sh(
-            &format!("xl network-attach {NAME} type=vif mac={mac} bridge=xenbr1"),
+            &format!("xl network-attach {NAME} type=vif script=/run/companion/vif mac={mac} bridge=xenbr1"),
             LONG,
         )?;
         attached.push(mac);

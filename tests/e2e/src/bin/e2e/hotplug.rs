@@ -47,7 +47,7 @@ pub(crate) fn networks(dom0: &Domain, guest: &Domain, name: &str, rounds: u64) -
         e2e::round(round, || {
             let mac = format!("00:16:3e:77:01:{round:02x}");
             dom0.sh(&format!(
-                "xl network-attach {name} type=vif mac={mac} bridge=xenbr1"
+                "xl network-attach {name} type=vif script=/run/companion/vif mac={mac} bridge=xenbr1"
             ))?;
             guest.until(&format!("grep -l {mac} /sys/class/net/*/address"), BRIEF)?;
             let found = guest.sh(&format!(
