@@ -32,16 +32,16 @@ pub mod console;
 // Base: how shared memory is reached, who may see it, and what the numbers mean.
 pub mod grant;
 // Base: how shared memory is reached, and what the numbers mean.
-pub mod event;
 pub mod cpuid;
+pub mod event;
 pub mod hypercall;
-pub mod unplug;
 pub mod net;
 pub mod pvclock;
 pub mod ring;
 pub mod shared;
 pub mod slots;
 pub mod types;
+pub mod unplug;
 
 // The xenstore and the connections that are made through it.
 pub mod connection;

@@ -322,7 +322,10 @@ impl TxRing {
             let response = match self.ring.take() {
                 Ok(Some(response)) => response,
                 // Ask to be told when half of the rest is answered, and look once more.
-                Ok(None) => match self.ring.arm((self.ring.outstanding() / 2).saturating_add(1)) {
+                Ok(None) => match self
+                    .ring
+                    .arm((self.ring.outstanding() / 2).saturating_add(1))
+                {
                     Ok(true) => continue,
                     Ok(false) => break Ok(()),
                     Err(error) => break Err(Broken::Ring(error)),
