@@ -203,7 +203,8 @@ fn find_modules(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
     for entry in entries {
         let path = entry?.path();
-        if path.is_dir() {
+        // A build folder links to its sources, and so to itself.
+        if path.is_dir() && !path.is_symlink() {
             find_modules(&path, found)?;
         } else if path.extension() == Some(OsStr::new("ko")) {
             found.push(path);
