@@ -156,12 +156,18 @@ impl<H: Hotplug> HotplugListener<H> {
         unsafe { &*node.byte_sub(offset_of!(Self, node)).cast::<Self>() }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn up(cpu: c_uint, node: *mut bindings::hlist_node) -> c_int {
         // SAFETY: The hotplug core passes the instance that was added.
         let this = unsafe { Self::of(node) };
         from_result(|| this.target.online(cpu).map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn down(cpu: c_uint, node: *mut bindings::hlist_node) -> c_int {
         // SAFETY: As in `up`.
         unsafe { Self::of(node) }.target.offline(cpu);

@@ -40,7 +40,7 @@ impl MappedFrame {
     pub unsafe fn new(gfn: Gfn) -> Result<Self> {
         let address = gfn.0.checked_mul(4096).ok_or(EINVAL)?;
         // SAFETY: The function checks what it maps.
-        let base = unsafe { bindings::memremap(address, 4096, bindings::MEMREMAP_WB as _) };
+        let base = unsafe { bindings::memremap(address, 4096, bindings::MEMREMAP_WB as usize) };
         let base = NonNull::new(base.cast::<u8>()).ok_or(ENOMEM)?;
         // SAFETY: A mapping of whole pages is aligned, and stays until the drop of this value.
         let memory = unsafe { RawMemory::new(base, 4096) };

@@ -190,7 +190,7 @@ impl RxRing {
         match buffer {
             Ok(()) => {
                 let _ = self.ring.write(&request.encode());
-                self.next_id = self.next_id.wrapping_add(1) % RING_SLOTS as u16;
+                self.next_id = self.next_id.wrapping_add(1) & (RING_SLOTS as u16).wrapping_sub(1);
             }
             Err(buffer) => drop(self.take_back(buffer, counters)),
         }

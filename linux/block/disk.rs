@@ -130,7 +130,7 @@ impl<T: Operations> Disk<T> {
         if self.added {
             return Err(EBUSY);
         }
-        // SAFETY: The type is `repr(transparent)` over `struct device`, which our bindings have too.
+        // CAST: The type is `repr(transparent)` over `struct device`, which our bindings have too.
         let parent = core::ptr::from_ref(parent).cast_mut().cast();
         // SAFETY: Parent and disk are valid, and the disk was not added before.
         to_result(unsafe {

@@ -60,6 +60,9 @@ impl<H: Handler> Line<H> {
         Ok(Self { irq, dev })
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn handle(_irq: c_int, dev: *mut c_void) -> bindings::irqreturn_t {
         // SAFETY: The cookie stays counted until `free_irq`.
         if unsafe { &*dev.cast::<H>() }.interrupt() {

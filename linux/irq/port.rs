@@ -192,32 +192,50 @@ impl<S: Source> PortIrq<S> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn ack(data: *mut bindings::irq_data) {
         // SAFETY: Called by the irq core for a descriptor with this chip.
         unsafe { Self::with(data, S::ack) }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn mask(data: *mut bindings::irq_data) {
         // SAFETY: As in `ack`.
         unsafe { Self::with(data, S::mask) }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn mask_ack(data: *mut bindings::irq_data) {
         // SAFETY: As in `ack`.
         unsafe { Self::with(data, S::mask_ack) }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn unmask(data: *mut bindings::irq_data) {
         // SAFETY: As in `ack`.
         unsafe { Self::with(data, S::unmask) }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn retrigger(data: *mut bindings::irq_data) -> c_int {
         // SAFETY: As in `ack`.
         unsafe { Self::with(data, S::retrigger) };
         1
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn affinity_changed(
         data: *mut bindings::irq_data,
         mask: *const bindings::cpumask,
@@ -237,10 +255,13 @@ impl<S: Source> PortIrq<S> {
         result
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn handle(_irq: c_int, dev: *mut c_void) -> bindings::irqreturn_t {
         // SAFETY: The cookie is a reference to the source that stays counted until `free_irq`; it is only borrowed here.
-        let source =
-            core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(dev.cast::<S>().cast_const()) });
+        let source = unsafe { Arc::from_raw(dev.cast::<S>().cast_const()) };
+        let source = core::mem::ManuallyDrop::new(source);
         S::handle(&source);
         bindings::irqreturn_IRQ_HANDLED
     }

@@ -169,6 +169,9 @@ impl<D: PerCpu> PerCpuVectors<D> {
         unsafe { &*(*domain).host_data.cast::<D>() }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn alloc(
         domain: *mut bindings::irq_domain,
         irq: c_uint,
@@ -195,11 +198,17 @@ impl<D: PerCpu> PerCpuVectors<D> {
         0
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn free(domain: *mut bindings::irq_domain, irq: c_uint, count: c_uint) {
         // SAFETY: Called by the irq core for interrupts of our domain.
         unsafe { bindings::irq_domain_free_irqs_top(domain, irq, count) };
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn activate(
         domain: *mut bindings::irq_domain,
         data: *mut bindings::irq_data,
@@ -220,6 +229,9 @@ impl<D: PerCpu> PerCpuVectors<D> {
         kernel::error::from_result(|| device.activate(cpu, vector).map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn deactivate(
         domain: *mut bindings::irq_domain,
         data: *mut bindings::irq_data,
@@ -229,6 +241,9 @@ impl<D: PerCpu> PerCpuVectors<D> {
         device.deactivate(cpu);
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn handle(_irq: c_int, dev: *mut c_void) -> bindings::irqreturn_t {
         // SAFETY: The cookie stays counted until `free_irq`.
         unsafe { &*dev.cast::<D>() }.interrupt();

@@ -384,6 +384,9 @@ impl<T: Driver> Vtable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> i32 {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Device::<T>::from_raw(dev) };
@@ -393,6 +396,9 @@ impl<T: Driver> Vtable<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn start_xmit(
         skb: *mut bindings::sk_buff,
         dev: *mut bindings::net_device,
@@ -427,12 +433,18 @@ impl<T: Driver> Vtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn tx_timeout(dev: *mut bindings::net_device, queue: u32) {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         dev.driver().tx_timeout(dev, queue as usize);
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn fix_features(
         dev: *mut bindings::net_device,
         wanted: bindings::netdev_features_t,
@@ -442,6 +454,9 @@ impl<T: Driver> Vtable<T> {
         dev.driver().fix_features(dev, Features(wanted)).0
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn stats(
         dev: *mut bindings::net_device,
         storage: *mut bindings::rtnl_link_stats64,

@@ -45,6 +45,9 @@ impl<T: Driver> Vtable<T> {
         copy_name(&mut info.driver, T::NAME);
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn count(dev: *mut bindings::net_device, set: i32) -> i32 {
         if set != bindings::ethtool_stringset_ETH_SS_STATS as i32 {
             return EOPNOTSUPP.to_errno();
@@ -55,6 +58,9 @@ impl<T: Driver> Vtable<T> {
         (dev.queues().len() * T::QUEUE_STATS.len()) as i32
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn strings(dev: *mut bindings::net_device, set: u32, mut data: *mut u8) {
         if set != bindings::ethtool_stringset_ETH_SS_STATS {
             return;
@@ -76,6 +82,9 @@ impl<T: Driver> Vtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn stats(
         dev: *mut bindings::net_device,
         _request: *mut bindings::ethtool_stats,
@@ -92,6 +101,9 @@ impl<T: Driver> Vtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn channels(
         dev: *mut bindings::net_device,
         channels: *mut bindings::ethtool_channels,

@@ -6,11 +6,9 @@
 
 ## make demo             everything from nothing: Xen in QEMU, a Debian guest on Oxen, what it proved line by
 ##                       line; INTERACTIVE=1 hands over the guest's console
-## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests
+## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests; not part of make test yet
 ## make companion ARGS=  the companion that stays up, for iteration: ARGS=start, ARGS="create g", ARGS=stop …
 ##
-
-TEST_STEPS += e2e
 
 # Cargo is quiet; what it builds here takes two minutes the first time.
 companion_env = dir=$$(scripts/modules dir) && scripts/in-root env MODULES=$$dir KERNEL=$$(basename $$dir)

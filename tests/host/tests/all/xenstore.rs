@@ -324,7 +324,7 @@ proptest! {
                     let bytes: Vec<u8> = (0..len as u32).map(|n| (sent + n) as u8).collect();
                     sent += ring.write(&bytes).unwrap().bytes as u32;
                 }
-                1 => while arrived < sent && arrived % 7 != 6 || arrived < sent && len > 700 {
+                1 => while arrived < sent && (arrived % 7 != 6 || len > 700) {
                     let at = start.wrapping_add(arrived) % RING_SIZE;
                     prop_assert_eq!(page.with(|page| page[at as usize]), arrived as u8);
                     arrived += 1;
