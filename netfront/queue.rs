@@ -19,7 +19,6 @@ use evtchn::{
     Handler, //
 };
 use kernel::{
-    new_spinlock,
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -28,12 +27,15 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        SpinLock,
         SpinLockIrq, //
     }, //
 };
 use linux::net::{
     device::Xmit,
+    lock::{
+        new_spinlock_bh,
+        SpinLockBh, //
+    },
     napi::{
         Napi,
         Poll,
@@ -41,8 +43,7 @@ use linux::net::{
         Polled, //
     },
     queue::TxQueue,
-    skb::SkBuff,
-    SoftirqsOff, //
+    skb::SkBuff, //
 };
 
 /// Milliseconds after which memory is asked for again.
@@ -55,9 +56,9 @@ const MAX_STUCK: u32 = 2;
 #[pin_data]
 pub(crate) struct Queue {
     #[pin]
-    tx: SpinLock<Option<TxRing>>,
+    tx: SpinLockBh<Option<TxRing>>,
     #[pin]
-    rx: SpinLock<Option<RxRing>>,
+    rx: SpinLockBh<Option<RxRing>>,
     /// Events whose end waits for the poll: while they are here their ports stay masked.
     #[pin]
     events: SpinLockIrq<Events>,
@@ -110,8 +111,8 @@ impl Queue {
     /// Makes a queue without rings.
     pub(crate) fn new(frontend: Arc<Frontend>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            tx <- new_spinlock!(None, "oxen_netfront_tx"),
-            rx <- new_spinlock!(None, "oxen_netfront_rx"),
+            tx <- new_spinlock_bh!(None, "oxen_netfront_tx"),
+            rx <- new_spinlock_bh!(None, "oxen_netfront_rx"),
             events <- new_spinlock_irq!(Events {
                 held: [None, None],
                 tx_progress: false,
@@ -126,7 +127,6 @@ impl Queue {
 
     /// Puts the rings of a new connection in.
     pub(crate) fn attach(&self, tx: TxRing, mut rx: RxRing) {
-        let _softirqs = SoftirqsOff::new();
         rx.refill(&self.counters);
         self.broken.store(false, Relaxed);
         *self.tx.lock() = Some(tx);
@@ -135,8 +135,8 @@ impl Queue {
 
     /// The backend has connected: packets may be sent.
     pub(crate) fn start(napi: &Napi<Self>) {
-        let _softirqs = SoftirqsOff::new();
-        if let Some(ring) = &mut *napi.tx.lock() {
+        let mut ring = napi.tx.lock();
+        if let Some(ring) = &mut *ring {
             ring.started = true;
         }
         napi.schedule();
@@ -144,7 +144,6 @@ impl Queue {
 
     /// Takes the rings out. Nothing uses them any more when this returns.
     pub(crate) fn detach(&self) -> (Option<TxRing>, Option<RxRing>) {
-        let _softirqs = SoftirqsOff::new();
         let tx = self.tx.lock().take();
         let rx = self.rx.lock().take();
         (tx, rx)
@@ -175,15 +174,14 @@ impl Queue {
 
     /// The interface is brought up: looks at what has come meanwhile. Returns whether packets may be sent.
     pub(crate) fn resume(napi: &Napi<Self>) -> bool {
-        let _softirqs = SoftirqsOff::new();
+        let ring = napi.tx.lock();
         napi.schedule();
-        napi.tx.lock().as_ref().is_some_and(|ring| ring.started)
+        ring.as_ref().is_some_and(|ring| ring.started)
     }
 
     /// The stack says that nothing gets sent. Wakes both ends up, and if that does not help, has the connection
     /// replaced.
     pub(crate) fn timed_out(napi: &Napi<Self>) {
-        let _softirqs = SoftirqsOff::new();
         napi.counters.add(Counter::TxTimeouts, 1);
         let mut ring = napi.tx.lock();
         let Some(ring) = Option::as_mut(&mut *ring).filter(|ring| ring.outstanding()) else {

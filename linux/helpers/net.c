@@ -45,14 +45,36 @@ void oxen_helper_netif_tx_disable(struct net_device *dev)
 	netif_tx_disable(dev);
 }
 
-void oxen_helper_local_bh_disable(void)
+/* Locks */
+
+void oxen_helper_spin_lock_init_named(spinlock_t *lock, const char *name,
+				      struct lock_class_key *key)
 {
-	local_bh_disable();
+#ifdef CONFIG_DEBUG_SPINLOCK
+	__raw_spin_lock_init(spinlock_check(lock), name, key, LD_WAIT_CONFIG);
+#else
+	spin_lock_init(lock);
+#endif
 }
 
-void oxen_helper_local_bh_enable(void)
+void oxen_helper_spin_lock_bh(spinlock_t *lock)
 {
-	local_bh_enable();
+	spin_lock_bh(lock);
+}
+
+void oxen_helper_spin_unlock_bh(spinlock_t *lock)
+{
+	spin_unlock_bh(lock);
+}
+
+bool oxen_helper_spin_trylock_bh(spinlock_t *lock)
+{
+	return spin_trylock_bh(lock);
+}
+
+void oxen_helper_spin_assert_is_held(spinlock_t *lock)
+{
+	lockdep_assert_held(lock);
 }
 
 /* Transmit queues */

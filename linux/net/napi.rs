@@ -153,8 +153,8 @@ impl<Q: Poll> Napi<Q> {
         }
     }
 
-    /// Has the queue polled soon. Interrupt or softirq context; elsewhere with
-    /// [softirqs off](super::SoftirqsOff), or the poll may wait for the next interrupt.
+    /// Has the queue polled soon. Interrupt or softirq context; elsewhere with a [lock](super::lock::SpinLockBh) held,
+    /// or the poll may wait for the next interrupt.
     pub fn schedule(&self) {
         // SAFETY: It is initialised. While it is disabled or off its device this only sets a flag.
         unsafe { bindings::napi_schedule(self.napi.get()) }
