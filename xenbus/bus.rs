@@ -19,7 +19,10 @@ use crate::{
         Device,
         Node, //
     },
-    driver::DriverOps,
+    driver::{
+        Bound,
+        DriverOps, //
+    },
     store::text, //
 };
 
@@ -65,7 +68,10 @@ impl Bus for Oxen {
 
     fn probe(device: &bus::Device<Self>, driver: &DriverOps) -> Result {
         let instance = (driver.probe)(&Device::from(device))?;
-        *device.bound.lock() = Some(instance);
+        *device.bound.lock() = Some(Bound {
+            instance,
+            fresh: true,
+        });
         device.slot.driver_bound();
         Ok(())
     }
@@ -74,7 +80,7 @@ impl Bus for Oxen {
         let device = Device::from(device);
         // The lock waits for a callback that runs, and keeps the next from beginning.
         let mut bound = device.node().bound.lock();
-        let Some(instance) = bound.take() else {
+        let Some(Bound { instance, .. }) = bound.take() else {
             return;
         };
         instance.remove(&device);

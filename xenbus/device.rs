@@ -38,7 +38,7 @@ use linux::{
 use crate::{
     body::Value,
     bus::Oxen,
-    driver::Instance,
+    driver::Bound,
     keys::Keys,
     slot::Slot,
     store::{
@@ -73,7 +73,7 @@ pub(crate) struct Node {
     pub(crate) otherend_seen: Atomic<u32>,
     /// The driver, while it is bound; the lock is held during its callbacks.
     #[pin]
-    pub(crate) bound: Mutex<Option<KBox<dyn Instance>>>,
+    pub(crate) bound: Mutex<Option<Bound>>,
 }
 
 impl Node {
@@ -379,14 +379,24 @@ impl Device {
         self.node().bound.lock().is_some()
     }
 
+    /// Tells whether a driver was bound since the last call.
+    pub(crate) fn take_fresh(&self) -> bool {
+        let mut bound = self.node().bound.lock();
+        match &mut *bound {
+            Some(bound) => core::mem::take(&mut bound.fresh),
+            None => false,
+        }
+    }
+
     /// Tells the driver the backend's state.
     pub(crate) fn deliver_otherend(&self) {
         // Read first: a server that does not answer must not keep the driver from being removed.
         let Ok(state) = self.read_otherend_state() else {
             return;
         };
-        if let Some(instance) = self.node().bound.lock().as_ref() {
-            instance.otherend_changed(self, state);
+        // A driver that was bound a moment ago hears of it when its connection is at its beginning.
+        if let Some(bound) = self.node().bound.lock().as_ref().filter(|bound| !bound.fresh) {
+            bound.instance.otherend_changed(self, state);
         }
     }
 

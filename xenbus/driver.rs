@@ -76,6 +76,13 @@ pub(crate) trait Instance: Send + Sync {
     fn remove(&self, dev: &Device);
 }
 
+/// The driver of a device.
+pub(crate) struct Bound {
+    pub(crate) instance: KBox<dyn Instance>,
+    /// It has heard nothing yet: its connection is first brought to its beginning.
+    pub(crate) fresh: bool,
+}
+
 struct Typed<T>(Arc<T>);
 
 impl<T: Driver> Instance for Typed<T> {

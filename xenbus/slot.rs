@@ -62,8 +62,6 @@ pub(crate) struct Slot {
     scan: Arc<Scan>,
     /// `device/vif/0`.
     nodename: CString,
-    /// A driver was bound and has seen nothing yet.
-    bound: Atomic<bool>,
     /// The backend's state may have changed.
     changed: Atomic<bool>,
     /// The device is gone, or another has its name.
@@ -91,7 +89,6 @@ impl Slot {
                 work <- new_work!("xenbus::Slot"),
                 scan,
                 nodename,
-                bound: Atomic::new(false),
                 changed: Atomic::new(false),
                 vanished: Atomic::new(false),
                 gone: Atomic::new(false),
@@ -147,7 +144,6 @@ impl Slot {
 
     /// A driver was bound: its connection has to be at its beginning, and it wants to know the backend's state.
     pub(crate) fn driver_bound(self: &Arc<Self>) {
-        self.bound.store(true, Relaxed);
         self.enqueue();
     }
 
@@ -271,7 +267,7 @@ impl WorkItem for Slot {
         let Some(device) = this.device() else {
             return;
         };
-        if this.bound.xchg(false, Full) {
+        if device.take_fresh() {
             this.reset(&device);
             this.changed.store(true, Relaxed);
         }
