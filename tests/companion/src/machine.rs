@@ -129,7 +129,7 @@ impl Companion {
             // With lazy FPU switching the emulated SVM mixes up the FPU state of the domains.
             .args([
                 "-append",
-                "console=com1 com1=115200,8n1 dom0_mem=1280M,max:1280M dom0_max_vcpus=2 \
+                "console=com1 com1=115200,8n1 dom0_mem=1280M,max:1280M dom0_max_vcpus=2 dom0_vcpus_pin \
                  spec-ctrl=eager-fpu loglvl=warning guest_loglvl=warning watchdog=0 noreboot=1",
             ])
             .arg("-initrd")
@@ -244,7 +244,7 @@ impl Companion {
             modules: config.modules.as_deref(),
         }
         .write(&shared.join(format!("{name}.cpio")))?;
-        fs::write(shared.join(format!("{name}.cfg")), config.xl(SHARED))?;
+        fs::write(shared.join(format!("{name}.cfg")), config.xl(SHARED, self.tsc_khz()?))?;
         let mut prepare = String::from("set -e\n");
         if config.root {
             prepare.push_str(&format!(
@@ -278,6 +278,17 @@ impl Companion {
                 self.report(Some(name))
             ))),
         }
+    }
+
+    /// Frequency of the TSC, in kHz, as Xen measured it.
+    fn tsc_khz(&self) -> Result<u32> {
+        let info = self.dom0.sh("xl info")?;
+        info.lines()
+            .find_map(|line| line.strip_prefix("cpu_mhz"))
+            .and_then(|rest| rest.trim_start_matches([' ', ':']).trim().parse::<f64>().ok())
+            // CAST: A few million.
+            .map(|mhz| (mhz * 1000.0) as u32)
+            .with_context(|| format!("xl info has no cpu_mhz:\n{info}"))
     }
 
     /// A guest whose agent answers within `limit`. One client at a time is served.
@@ -326,6 +337,12 @@ impl Companion {
         ask("domains", "xl list");
         ask("xl dmesg", "xl dmesg | tail -n 25");
         if let Some(name) = guest {
+            ask(
+                &format!("{name}: processors"),
+                &format!(
+                    "for c in 0 1; do /usr/lib/xen-*/bin/xenctx -a $(xl domid {name}) $c; done 2>&1"
+                ),
+            );
             ask(
                 &format!("{name}: serial port"),
                 &format!("tail -c 6000 /run/companion/{name}.serial"),

@@ -90,8 +90,8 @@ fn prove(machine: &Companion) -> Result<usize> {
     proof("eth0", check::ethtool_names_us(&guest))?;
     proof("ping both ways", check::ping(dom0, &guest))?;
     proof(
-        "64 MiB over TCP both ways, sha256",
-        check::tcp_both_ways(dom0, &guest, 64),
+        "16 MiB over TCP both ways, sha256",
+        check::tcp_both_ways(dom0, &guest, 16),
     )?;
     proof("event-channel interrupts on every CPU", interrupts(&guest))?;
     proof("xl console answers", console(dom0))?;
