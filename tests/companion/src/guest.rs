@@ -206,9 +206,6 @@ impl GuestConfig {
             Kind::Hvm => {
                 let agent = Self::agent_socket(name);
                 lines.push("type = \"hvm\"".into());
-                // Emulated CPUs: a guest whose vCPU changes from one to the other now and then resumes with Xen's own
-                // registers, and dies of a triple fault.
-                lines.push("cpus = [\"0\", \"1\"]".into());
                 lines.push("vga = \"none\"".into());
                 lines.push("vnc = 0".into());
                 lines.push(format!("serial = \"file:/run/companion/{name}.serial\""));

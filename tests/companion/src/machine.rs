@@ -107,7 +107,7 @@ impl Companion {
                 "-cpu",
                 accelerator.cpu,
             ])
-            .args(["-smp", "2", "-m", &options.memory.to_string()])
+            .args(["-smp", accelerator.cpus, "-m", &options.memory.to_string()])
             .args([
                 "-nodefaults",
                 "-no-user-config",
@@ -129,7 +129,7 @@ impl Companion {
             // With lazy FPU switching the emulated SVM mixes up the FPU state of the domains.
             .args([
                 "-append",
-                "console=com1 com1=115200,8n1 dom0_mem=1280M,max:1280M dom0_max_vcpus=2 dom0_vcpus_pin \
+                "console=com1 com1=115200,8n1 dom0_mem=1280M,max:1280M dom0_max_vcpus=1 \
                  spec-ctrl=eager-fpu loglvl=warning guest_loglvl=warning watchdog=0 noreboot=1",
             ])
             .arg("-initrd")
@@ -244,7 +244,10 @@ impl Companion {
             modules: config.modules.as_deref(),
         }
         .write(&shared.join(format!("{name}.cpio")))?;
-        fs::write(shared.join(format!("{name}.cfg")), config.xl(SHARED, self.tsc_khz()?))?;
+        fs::write(
+            shared.join(format!("{name}.cfg")),
+            config.xl(SHARED, self.tsc_khz()?),
+        )?;
         let mut prepare = String::from("set -e\n");
         if config.root {
             prepare.push_str(&format!(
@@ -285,7 +288,12 @@ impl Companion {
         let info = self.dom0.sh("xl info")?;
         info.lines()
             .find_map(|line| line.strip_prefix("cpu_mhz"))
-            .and_then(|rest| rest.trim_start_matches([' ', ':']).trim().parse::<f64>().ok())
+            .and_then(|rest| {
+                rest.trim_start_matches([' ', ':'])
+                    .trim()
+                    .parse::<f64>()
+                    .ok()
+            })
             // CAST: A few million.
             .map(|mhz| (mhz * 1000.0) as u32)
             .with_context(|| format!("xl info has no cpu_mhz:\n{info}"))
@@ -371,6 +379,8 @@ pub(crate) struct Accelerator {
     pub(crate) name: &'static str,
     pub(crate) accel: &'static str,
     pub(crate) cpu: &'static str,
+    /// CPUs of the machine below Xen; a guest has two whatever this is.
+    cpus: &'static str,
 }
 
 /// KVM only where an HVM guest runs under a nested Xen: the host's CPU must lend out its own
@@ -392,12 +402,16 @@ pub(crate) fn accelerator() -> Accelerator {
             name: "KVM",
             accel: "kvm",
             cpu: "host",
+            cpus: "2",
         }
     } else {
         Accelerator {
             name: "emulation",
             accel: "tcg,thread=multi",
             cpu: "max,+svm",
+            // With two, QEMU (10.0 and 11.1) now and then leaves a guest twice in a row: Xen's own registers end up in
+            // its VMCB, and it dies of a triple fault.
+            cpus: "1",
         }
     }
 }
