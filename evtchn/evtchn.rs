@@ -44,7 +44,7 @@ linux::text_param!(
     UPCALL,
     "upcall",
     c"upcall",
-    "How Xen interrupts us: vector (a vector per CPU) or intx (the platform device); by default the best that works"
+    "How Xen interrupts us: vector (a vector per CPU) or intx (the platform device; not once vectors were used, which Xen keeps until the guest reboots); by default the best that works"
 );
 
 module! {

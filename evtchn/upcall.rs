@@ -156,6 +156,7 @@ impl Upcalls {
         Ok(By::Vector(vectors))
     }
 
+    // Only before any vector: `HVMOP_set_evtchn_upcall_vector` takes none that would end it, and Xen prefers it.
     fn intx(events: &Arc<Events>) -> Result<By> {
         let Some(Intx { irq, callback }) = xen_core::intx() else {
             pr_err!("no platform device (PCI 5853:0001), which upcall=intx needs; set xen_platform_pci=1 for the guest.\n");

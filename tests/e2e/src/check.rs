@@ -172,7 +172,9 @@ pub fn ping(dom0: &Domain, guest: &Domain) -> Result<String> {
 
 /// A file of `mib` MiB over TCP each way; the checksums must agree.
 pub fn tcp_both_ways(dom0: &Domain, guest: &Domain, mib: u64) -> Result<String> {
-    let make = format!("[ -s /tmp/sent ] || dd if=/dev/urandom of=/tmp/sent bs=1M count={mib} 2>/dev/null; sha256sum </tmp/sent");
+    let make = format!(
+        "dd if=/dev/urandom of=/tmp/sent bs=1M count={mib} 2>/dev/null; sha256sum </tmp/sent"
+    );
     let sent = dom0.sh_for(&make, LONG)?;
     let server = dom0.spawn_sh("exec socat -u OPEN:/tmp/sent TCP-LISTEN:5001,reuseaddr")?;
     // socat tries again until the other side listens.
@@ -262,9 +264,9 @@ pub fn refuses(guest: &Domain, module: &str, words: &[&str]) -> Result<String> {
 pub fn one_sentence(said: &str, words: &[&str]) -> Result<String> {
     let mut ours: Vec<&str> = said
         .lines()
-        .filter(|line| line.contains("oxen_") && !line.contains("taint"))
-        .filter(|line| !line.contains("oxen-init") && !line.contains("verification failed"))
         .map(|line| line.split_once("] ").map_or(line, |(_, text)| text))
+        .filter(|text| text.starts_with("oxen_"))
+        .filter(|text| !text.contains("taint") && !text.contains("verification failed"))
         .collect();
     // busybox tries a second way to load what was refused, and so it is said twice.
     ours.dedup();

@@ -83,7 +83,7 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     suite.test("debian/io-after-hotplug", || {
         report((|| {
             check::fio_verify(&guest, "xvdb", 16)?;
-            check::tcp_both_ways(dom0, &guest, 64).map(drop)
+            check::tcp_both_ways(dom0, &guest, 8).map(drop)
         })())
     });
     suite.test("debian/reload-net", || {
