@@ -395,7 +395,13 @@ impl Device {
             return;
         };
         // A driver that was bound a moment ago hears of it when its connection is at its beginning.
-        if let Some(bound) = self.node().bound.lock().as_ref().filter(|bound| !bound.fresh) {
+        if let Some(bound) = self
+            .node()
+            .bound
+            .lock()
+            .as_ref()
+            .filter(|bound| !bound.fresh)
+        {
             bound.instance.otherend_changed(self, state);
         }
     }
