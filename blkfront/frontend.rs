@@ -275,6 +275,11 @@ impl Frontend {
         let (Some(shared), Some(agreed)) = (inner.shared.clone(), inner.agreed) else {
             return Err(EINVAL);
         };
+        let agreed = agreed.connected(&keys::offer(&self.device));
+        inner.agreed = Some(agreed);
+        for link in &mut inner.links {
+            link.set_cache(agreed.cache());
+        }
         let geometry = Geometry::check(&keys::described(&self.device)).map_err(|error| {
             dev_err!(self.device.as_ref(), "{}\n", Shown(error));
             EINVAL

@@ -124,6 +124,11 @@ impl Link {
         self.ring.free() > 0
     }
 
+    /// How the backend's cache is written back, which it says when it connects.
+    pub(crate) fn set_cache(&mut self, cache: Cache) {
+        self.cache = cache;
+    }
+
     /// No flush from now on: the backend said that it cannot.
     pub(crate) fn drop_flush(&mut self) {
         self.cache = Cache::WriteThrough;

@@ -107,13 +107,6 @@ impl Agreed {
             wanted.segments.min(MAX_SEGMENTS),
         );
         let ring_order = u16::from(wanted.ring_order.min(MAX_RING_ORDER));
-        let cache = if is_set(offer.flush_cache) {
-            Cache::Flush
-        } else if is_set(offer.barrier) {
-            Cache::Barrier
-        } else {
-            Cache::WriteThrough
-        };
         // INVARIANT: both bounds are applied here.
         Self {
             // A request of up to eleven segments needs no offer.
@@ -122,7 +115,15 @@ impl Agreed {
                 .try_into()
                 .unwrap_or(0),
             queues: clamp(offer.max_queues, wanted.queues.min(MAX_QUEUES)).max(1),
-            cache,
+            cache: cache(offer),
+        }
+    }
+
+    /// The same, with what a backend offers only once it has connected: how its cache is written back.
+    pub fn connected(self, offer: &Offer) -> Self {
+        Self {
+            cache: cache(offer),
+            ..self
         }
     }
 
@@ -157,6 +158,16 @@ impl Agreed {
     }
 }
 
+fn cache(offer: &Offer) -> Cache {
+    if is_set(offer.flush_cache) {
+        Cache::Flush
+    } else if is_set(offer.barrier) {
+        Cache::Barrier
+    } else {
+        Cache::WriteThrough
+    }
+}
+
 fn clamp(offered: Option<u64>, most: u16) -> u16 {
     u16::try_from(offered.unwrap_or(0).min(u64::from(most))).unwrap_or(most)
 }
@@ -175,6 +186,20 @@ mod tests {
         ring_order: 2,
         queues: 4,
     };
+
+    #[test]
+    fn the_cache_is_offered_with_the_connection() {
+        let before = Agreed::settle(&Offer::default(), &MUCH);
+        let after = before.connected(&Offer {
+            flush_cache: Some(1),
+            max_queues: Some(4),
+            ..Offer::default()
+        });
+        assert_eq!(before.cache(), Cache::WriteThrough);
+        assert_eq!(after.cache(), Cache::Flush);
+        // What the rings were made for stays.
+        assert_eq!(after.queues(), before.queues());
+    }
 
     #[test]
     fn an_empty_offer_gives_the_base_protocol() {
