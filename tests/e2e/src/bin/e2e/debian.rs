@@ -176,8 +176,8 @@ fn partitions(guest: &Domain) -> Result<()> {
          for i in $(seq 1 100); do [ -b /dev/xvdc2 ] && break; sleep 0.2; done; \
          mkfs.ext4 -q -F /dev/xvdc2; mkdir -p /mnt/p; mount /dev/xvdc2 /mnt/p; \
          head -c 8M /dev/urandom >/mnt/p/file; sha256sum </mnt/p/file >/tmp/sum; sync; umount /mnt/p; \
-         echo 3 >/proc/sys/vm/drop_caches; mount /dev/xvdc2 /mnt/p; sha256sum </mnt/p/file | cmp - /tmp/sum; umount /mnt/p; \
-         grep -q 'write back' /sys/block/xvdc/queue/write_cache",
+         echo 3 >/proc/sys/vm/drop_caches; mount /dev/xvdc2 /mnt/p; sha256sum </mnt/p/file | cmp - /tmp/sum >&2; umount /mnt/p; \
+         grep 'write back' /sys/block/xvdc/queue/write_cache || { cat /sys/block/xvdc/queue/write_cache >&2; exit 1; }",
         LONG,
     )?;
     Ok(())
