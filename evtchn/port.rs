@@ -146,7 +146,7 @@ impl PortState {
     fn settle(&self) {
         loop {
             let masked = self.masked.load(Ordering::SeqCst);
-            if masked & reason::GONE != 0 || masked != 0 {
+            if masked != 0 {
                 self.events.layout().mask(self.port);
             } else {
                 self.events.layout().unmask(self.port);

@@ -409,8 +409,8 @@ pub(crate) fn accelerator() -> Accelerator {
             name: "emulation",
             accel: "tcg,thread=multi",
             cpu: "max,+svm",
-            // With two, QEMU (10.0 and 11.1) now and then leaves a guest twice in a row: Xen's own registers end up in
-            // its VMCB, and it dies of a triple fault.
+            // With two, guests died of triple faults: twice with QEMU 11.1 their VMCB held the registers with which
+            // Xen goes on after VMRUN.
             cpus: "1",
         }
     }
