@@ -47,13 +47,9 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::{
-        Delta,
-        Instant,
-        Monotonic, //
-    },
 };
 use linux::{
+    attempts::Attempts,
     block::{
         Disk,
         Limits,
@@ -69,10 +65,6 @@ use xenbus::Device;
 
 /// How long the backend has for the last requests of a disk that is detached. The toolstack waits for 10 s.
 const GRACE_MS: u32 = 5000;
-
-/// How often a connection is made anew, or fails, within [`ATTEMPTS_WITHIN`] of each other.
-const MAX_ATTEMPTS: u32 = 5;
-const ATTEMPTS_WITHIN: Delta = Delta::from_secs(60);
 
 /// Most changes of the size of a disk that are told.
 const MAX_RESIZES_TOLD: u32 = 64;
@@ -98,8 +90,7 @@ struct Inner {
     agreed: Option<Agreed>,
     links: KVec<Link>,
     geometry: Option<Geometry>,
-    attempts: u32,
-    last_attempt: Option<Instant<Monotonic>>,
+    attempts: Attempts,
     resizes: u32,
 }
 
@@ -137,8 +128,7 @@ impl xenbus::Driver for Frontend {
                     agreed: None,
                     links: KVec::new(),
                     geometry: None,
-                    attempts: 0,
-                    last_attempt: None,
+                    attempts: Attempts::new(),
                     resizes: 0,
                 }),
                 disk <- new_mutex!(None),
@@ -204,24 +194,10 @@ impl Frontend {
         self.detach(inner, false);
     }
 
-    /// Counts an attempt. False when there were too many of late.
-    fn may_try(&self, inner: &mut Inner) -> bool {
-        let quiet = inner
-            .last_attempt
-            .replace(Instant::now())
-            .is_none_or(|last| last.elapsed() > ATTEMPTS_WITHIN);
-        inner.attempts = if quiet {
-            1
-        } else {
-            inner.attempts.saturating_add(1)
-        };
-        inner.attempts <= MAX_ATTEMPTS
-    }
-
     /// Makes rings and event channels and tells the backend.
     fn publish(&self, inner: &mut Inner) -> Result {
         let agreed = Agreed::settle(&keys::offer(&self.device), &wanted());
-        if inner.shared.is_none() && !self.may_try(inner) {
+        if inner.shared.is_none() && !inner.attempts.another() {
             return Err(ECONNREFUSED);
         }
         let shared = self.shared(inner, &agreed)?;
@@ -361,7 +337,7 @@ impl Frontend {
 
     /// A ring is broken: leaves the backend and comes back, or gives the disk up when that is of no use.
     fn recover(&self, inner: &mut Inner, breach: crate::queue::Breach) {
-        let again = self.may_try(inner);
+        let again = inner.attempts.another();
         dev_err!(
             self.device.as_ref(),
             "{}; {}\n",

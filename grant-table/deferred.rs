@@ -121,7 +121,8 @@ pub(crate) fn add<T: Send + 'static>(table: &Arc<Table>, gref: GrantRef, owner: 
 
 /// Has [`retry`] run after a pause, unless it will anyway.
 fn queue(table: &Arc<Table>) {
-    let _ = workqueue::system().enqueue_delayed(table.clone(), msecs_to_jiffies(RETRY_MS));
+    let _ = workqueue::system_power_efficient()
+        .enqueue_delayed(table.clone(), msecs_to_jiffies(RETRY_MS));
 }
 
 /// Tries each waiting grant once.

@@ -13,4 +13,3 @@
 #include "helpers/hvc.c"
 #include "helpers/pages.c"
 #include "helpers/platform.c"
-#include "helpers/ram.c"

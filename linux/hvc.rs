@@ -287,7 +287,8 @@ unsafe extern "C" fn destruct(port: *mut bindings::tty_port) {
     if !state.has_leftovers() && state.pin.is_some() {
         if let Some(reaper) = &state.reaper {
             // By far long enough for this function to have returned when the module may go.
-            let _ = workqueue::system().enqueue_delayed(reaper.clone(), msecs_to_jiffies(100));
+            let _ = workqueue::system_power_efficient()
+                .enqueue_delayed(reaper.clone(), msecs_to_jiffies(100));
         }
     }
 }

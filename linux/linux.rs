@@ -14,6 +14,7 @@ use kernel::{
 
 pub(crate) mod bindings;
 
+pub mod attempts;
 pub mod block;
 pub mod bus;
 pub mod cpu;
@@ -29,7 +30,6 @@ pub mod page;
 pub mod pages;
 pub mod param;
 pub mod platform;
-pub mod ram;
 pub mod wait;
 pub mod work;
 pub mod workqueue;

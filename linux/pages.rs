@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whole pages of our own, to be shared with a peer.
+//! Whole pages of our own, to be shared with a peer or to be replaced by Xen's.
 //!
 //! C header: `include/linux/gfp.h`
 
@@ -9,7 +9,10 @@ use abi::{
     shared::RawMemory,
     types::Gfn, //
 };
-use core::ptr::NonNull;
+use core::{
+    mem,
+    ptr::NonNull, //
+};
 use kernel::prelude::*;
 
 /// Bytes of one page, of Linux and of Xen.
@@ -101,6 +104,11 @@ impl OwnedPages {
         // SAFETY: By the type invariants this is the address of a page.
         let first = unsafe { bindings::pages_frame(self.base.as_ptr().cast()) };
         (first..).map(Gfn).take(self.count)
+    }
+
+    /// Never frees the pages: somebody else still uses them.
+    pub fn leak(self) {
+        mem::forget(self);
     }
 
     /// Takes all pages out, each on its own; none is left. Pages that the iterator does not come to are leaked.

@@ -43,13 +43,9 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::{
-        Delta,
-        Instant,
-        Monotonic, //
-    }, //
 };
 use linux::{
+    attempts::Attempts,
     delayed::DelayedCall,
     net::device::{
         Config,
@@ -63,14 +59,8 @@ const QUEUES: u32 = 1;
 /// Milliseconds after which a queue that sends nothing counts as stuck.
 const TX_TIMEOUT_MS: u32 = 30_000;
 
-/// A connection is replaced so many times ...
-const MAX_ATTEMPTS: u32 = 5;
-
-/// ... within this time, and then no more until the device is attached anew.
-const ATTEMPTS_WITHIN: Delta = Delta::from_secs(60);
-
-/// Milliseconds before the first replacement; doubled with each one.
-const FIRST_DELAY_MS: u32 = 100;
+/// Milliseconds before a connection is replaced.
+const REPLACE_DELAY_MS: u32 = 100;
 
 /// A network device.
 #[pin_data]
@@ -92,8 +82,7 @@ struct Link {
     connection: Option<Connection>,
     /// The connection was given up and is to be made again when the backend is ready.
     recovering: bool,
-    attempts: u32,
-    first_attempt: Instant<Monotonic>,
+    attempts: Attempts,
 }
 
 impl xenbus::Driver for Frontend {
@@ -117,8 +106,7 @@ impl xenbus::Driver for Frontend {
                     netdev: None,
                     connection: None,
                     recovering: false,
-                    attempts: 0,
-                    first_attempt: Instant::now(),
+                    attempts: Attempts::new(),
                 }, "oxen_netfront_link"),
             }),
             GFP_KERNEL,
@@ -196,7 +184,7 @@ impl Frontend {
             Shown(reason)
         );
         self.broken.store(true, Relaxed);
-        self.wake.schedule(FIRST_DELAY_MS);
+        self.wake.schedule(REPLACE_DELAY_MS);
     }
 }
 
@@ -286,18 +274,11 @@ impl Link {
 
     /// Goes back to the beginning, unless that happened too often.
     fn begin_again(&mut self, dev: &xenbus::Device) -> bool {
-        if self.first_attempt.elapsed() > ATTEMPTS_WITHIN {
-            self.attempts = 0;
-        }
-        if self.attempts == 0 {
-            self.first_attempt = Instant::now();
-        }
-        self.attempts = self.attempts.saturating_add(1);
-        if self.attempts > MAX_ATTEMPTS {
+        if !self.attempts.another() {
             dev_err!(
                 dev.as_ref(),
                 "gives up after {} connections within a minute; detach and attach the device to try again\n",
-                MAX_ATTEMPTS
+                Attempts::MOST
             );
             self.write_state(dev, State::Closed);
             self.machine.closed();

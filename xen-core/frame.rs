@@ -30,7 +30,7 @@ use kernel::{
 };
 use linux::{
     memremap::MappedFrame,
-    ram::Ram, //
+    pages::OwnedPages, //
 };
 
 /// Frames of Xen, reached through the kernel's own mapping of the RAM pages that they replace.
@@ -41,7 +41,7 @@ use linux::{
 ///
 /// The first `replaced` frames of `ram` are Xen's, the others are plain RAM.
 pub struct XenFrames {
-    ram: ManuallyDrop<Ram>,
+    ram: ManuallyDrop<OwnedPages>,
     replaced: usize,
 }
 
@@ -53,7 +53,7 @@ impl XenFrames {
     /// `EINVAL` when the space has no such frames, `ENOMEM`.
     pub fn new(space: Space, index: u64, count: usize) -> Result<Self> {
         let mut frames = Self {
-            ram: ManuallyDrop::new(Ram::new(count)?),
+            ram: ManuallyDrop::new(OwnedPages::new(count)?),
             replaced: 0,
         };
         let mut replaced = 0usize;
@@ -113,7 +113,7 @@ static XEN_HAS_EVENT_PAGES: Atomic<i32> = Atomic::new(0);
 /// A page of ours that Xen reads and writes in the FIFO ABI of event channels.
 ///
 /// Xen keeps it until the event channels are reset; a page that is dropped earlier is never given to anybody else.
-pub struct EventPage(ManuallyDrop<Ram>);
+pub struct EventPage(ManuallyDrop<OwnedPages>);
 
 impl EventPage {
     /// Allocates a zeroed page.
@@ -122,7 +122,7 @@ impl EventPage {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        Ok(Self(ManuallyDrop::new(Ram::new(1)?)))
+        Ok(Self(ManuallyDrop::new(OwnedPages::new(1)?)))
     }
 
     /// The page as shared memory.

@@ -47,16 +47,6 @@ void oxen_helper_netif_tx_disable(struct net_device *dev)
 
 /* Locks */
 
-void oxen_helper_spin_lock_init_named(spinlock_t *lock, const char *name,
-				      struct lock_class_key *key)
-{
-#ifdef CONFIG_DEBUG_SPINLOCK
-	__raw_spin_lock_init(spinlock_check(lock), name, key, LD_WAIT_CONFIG);
-#else
-	spin_lock_init(lock);
-#endif
-}
-
 void oxen_helper_spin_lock_bh(spinlock_t *lock)
 {
 	spin_lock_bh(lock);
@@ -70,11 +60,6 @@ void oxen_helper_spin_unlock_bh(spinlock_t *lock)
 bool oxen_helper_spin_trylock_bh(spinlock_t *lock)
 {
 	return spin_trylock_bh(lock);
-}
-
-void oxen_helper_spin_assert_is_held(spinlock_t *lock)
-{
-	lockdep_assert_held(lock);
 }
 
 /* Transmit queues */

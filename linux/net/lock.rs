@@ -9,6 +9,7 @@ use crate::bindings;
 use kernel::{
     ffi::c_char,
     sync::lock::{
+        spinlock::SpinLockBackend,
         Backend,
         Lock, //
     }, //
@@ -35,7 +36,7 @@ pub struct SpinLockBhBackend;
 
 // SAFETY: A `spinlock_t` lets in one at a time. `relock` is the default one, which locks in the same way.
 unsafe impl Backend for SpinLockBhBackend {
-    type State = bindings::spinlock_t;
+    type State = <SpinLockBackend as Backend>::State;
     type GuardState = ();
 
     unsafe fn init(
@@ -43,27 +44,27 @@ unsafe impl Backend for SpinLockBhBackend {
         name: *const c_char,
         key: *mut kernel::bindings::lock_class_key,
     ) {
-        // SAFETY: By the safety requirements `ptr` is valid for writes, and `name` and `key` are for good.
-        unsafe { bindings::spin_lock_init_named(ptr, name, key.cast()) }
+        // SAFETY: The requirements are the same.
+        unsafe { SpinLockBackend::init(ptr, name, key) }
     }
 
     unsafe fn lock(ptr: *mut Self::State) -> Self::GuardState {
         // SAFETY: It is initialised by the safety requirements.
-        unsafe { bindings::spin_lock_bh(ptr) }
+        unsafe { bindings::spin_lock_bh(ptr.cast()) }
     }
 
     unsafe fn unlock(ptr: *mut Self::State, _guard_state: &Self::GuardState) {
         // SAFETY: The caller holds it by the safety requirements.
-        unsafe { bindings::spin_unlock_bh(ptr) }
+        unsafe { bindings::spin_unlock_bh(ptr.cast()) }
     }
 
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<Self::GuardState> {
         // SAFETY: It is initialised by the safety requirements.
-        unsafe { bindings::spin_trylock_bh(ptr) }.then_some(())
+        unsafe { bindings::spin_trylock_bh(ptr.cast()) }.then_some(())
     }
 
     unsafe fn assert_is_held(ptr: *mut Self::State) {
-        // SAFETY: It is initialised by the safety requirements.
-        unsafe { bindings::spin_assert_is_held(ptr) }
+        // SAFETY: The requirements are the same.
+        unsafe { SpinLockBackend::assert_is_held(ptr) }
     }
 }

@@ -347,9 +347,7 @@ impl Companion {
         if let Some(name) = guest {
             ask(
                 &format!("{name}: processors"),
-                &format!(
-                    "for c in 0 1; do /usr/lib/xen-*/bin/xenctx -a $(xl domid {name}) $c; done 2>&1"
-                ),
+                &format!("/usr/lib/xen-*/bin/xenctx -a -C $(xl domid {name}) 2>&1"),
             );
             ask(
                 &format!("{name}: serial port"),

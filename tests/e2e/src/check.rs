@@ -3,7 +3,7 @@
 //! Single facts about a guest, each an error when it does not hold.
 
 use anyhow::{bail, ensure, Context, Result};
-use companion::{Domain, BRIEF, LONG};
+use companion::{Console, Domain, BRIEF, LONG};
 
 /// Address of dom0 on the guests' first bridge.
 pub const DOM0: &str = "10.77.0.1";
@@ -280,4 +280,22 @@ pub fn one_sentence(said: &str, words: &[&str]) -> Result<String> {
         );
     }
     Ok((*line).into())
+}
+
+/// A person's way: `xl console`, a login, a command, and the login prompt again.
+pub fn console_login(dom0: &Domain, name: &str) -> Result<String> {
+    let mut console = Console::open(dom0, name)?;
+    for (say, expect) in [
+        ("", "login:"),
+        ("root", "Password:"),
+        ("oxen", "# "),
+        ("echo sum-$((40 + 2))", "sum-42"),
+        ("tty", "/dev/hvc0"),
+        ("logout", "login:"),
+    ] {
+        console.say(&format!("{say}\r"))?;
+        console.expect(expect, BRIEF)?;
+    }
+    console.close();
+    Ok("login as root on /dev/hvc0, 40 + 2 is 42".into())
 }

@@ -4,7 +4,7 @@
 //! Each line that it prints was proved; with `INTERACTIVE=1` the guest's console is handed over.
 
 use anyhow::{ensure, Context, Result};
-use companion::{progress, Companion, Console, Domain, Options, BRIEF};
+use companion::{progress, Companion, Domain, Options, BRIEF};
 use e2e::{check, guests};
 use std::env;
 use std::process::{Command, ExitCode};
@@ -94,7 +94,7 @@ fn prove(machine: &Companion) -> Result<usize> {
         check::tcp_both_ways(dom0, &guest, 16),
     )?;
     proof("event-channel interrupts on every CPU", interrupts(&guest))?;
-    proof("xl console answers", console(dom0))?;
+    proof("xl console answers", check::console_login(dom0, GUEST))?;
     proof(
         "no warning, trace or lockup in the kernel log",
         check::dmesg_is_clean(&guest).map(|()| "clean".into()),
@@ -139,22 +139,6 @@ fn interrupts(guest: &Domain) -> Result<String> {
         "{count} interrupts, per CPU {sums:?}"
     );
     Ok(format!("{count} of them, per CPU {sums:?}"))
-}
-
-fn console(dom0: &Domain) -> Result<String> {
-    let mut console = Console::open(dom0, GUEST)?;
-    console.say("\r")?;
-    console.expect("login:", BRIEF)?;
-    console.say("root\r")?;
-    console.expect("Password:", BRIEF)?;
-    console.say("oxen\r")?;
-    console.expect("# ", BRIEF)?;
-    console.say("echo console-$((6 * 7)); tty\r")?;
-    console.expect("console-42", BRIEF)?;
-    console.expect("/dev/hvc0", BRIEF)?;
-    console.say("logout\r")?;
-    console.close();
-    Ok("login as root on /dev/hvc0, 6 * 7 is 42".into())
 }
 
 /// The companion's own command has the terminal code.

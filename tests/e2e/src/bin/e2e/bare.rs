@@ -72,8 +72,13 @@ fn twin_with_intx(guest: &Domain) -> Result<()> {
     let load = format!("modprobe oxen_xen_core && modprobe oxen_evtchn upcall=intx && {LOAD_ALL}");
     guest.until("ls /sys/block | grep -q ^sd", BRIEF)?;
     guest.sh_for(&load, LONG)?;
-    guest.until("dmesg | grep oxen_ | grep -qiE 'emulated|twin'", BRIEF)?;
-    guest.sh("sleep 2; ! ls /sys/block | grep xvd")?;
+    // Each disk has been refused before any of them can be missed.
+    guest.until(
+        "disks=$(ls /sys/bus/oxen/devices | grep -c ^vbd-); [ $disks -gt 0 ] && \
+         [ $(dmesg | grep -c 'an emulated disk with the same data is in use') -ge $disks ]",
+        BRIEF,
+    )?;
+    guest.sh("! ls /sys/block | grep xvd")?;
     guest.sh_for(UNLOAD_ALL, LONG)?;
     guest.sh("rmmod sd_mod; rmmod ata_piix")?;
     guest.sh_for(&load, LONG)?;
@@ -209,13 +214,27 @@ fn malformed(dom0: &Domain, guest: &Domain) -> Result<()> {
          device vbd {}; xenstore-write $be/8/feature-rx-notify {long}",
         "y".repeat(60)
     ))?;
-    // Whatever was said about them: those that are well go on.
-    guest.sh("sleep 3")?;
+    for (device, words) in [
+        ("vbd-51808", "the backend's state is not usable"),
+        ("vbd/51824", "its backend-id 70000 is no domain"),
+        ("vbd-51856", "impossible size"),
+        ("vbd-not-a-number", "its name in the xenstore is not usable"),
+        ("vif-4294967296", "its name in the xenstore is not usable"),
+        (
+            "vif-8",
+            "the hardware address in the xenstore is not of the form",
+        ),
+        ("vbd-yyy", "its name in the xenstore is not usable"),
+    ] {
+        guest
+            .until(
+                &format!("dmesg | grep {device} | grep -q \"{words}\""),
+                BRIEF,
+            )
+            .with_context(|| format!("no sentence about {device}"))?;
+    }
+    // Those that are well go on.
     disk_and_network(guest)?;
-    guest.until(
-        "dmesg | grep -E 'oxen|vbd-|vif-' | grep -qE '51808|51824|51840|51856|not-a-number'",
-        BRIEF,
-    )?;
     dom0.sh(&format!(
         "{play} for d in vbd/51808 vbd/51824 vbd/51840 vbd/51856 vbd/not-a-number vif/4294967296 vif/8 vbd/{}; do xenstore-rm $fe/$d; done; xenstore-rm $be",
         "y".repeat(60)
@@ -230,6 +249,10 @@ fn malformed(dom0: &Domain, guest: &Domain) -> Result<()> {
 /// Interfaces until the grant table is full: one sentence, no harm, and room again afterwards.
 fn exhausted(dom0: &Domain, guest: &Domain) -> Result<()> {
     let before = check::counters(guest)?;
+    let vifs = format!("/local/domain/{}/device/vif", check::domid(dom0, NAME)?);
+    let settled = format!(
+        "( for vif in $(xenstore-list {vifs}); do case $(xenstore-read {vifs}/$vif/state) in [456]) ;; *) exit 1 ;; esac; done )"
+    );
     let mut attached = Vec::new();
     let said = "dmesg | grep -iE 'oxen|vif-|vbd-' | grep -iE 'grant' | grep -iE 'exhausted|full|no .*left|none .*left|limit|run out|ran out|out of'";
     for n in 0..8 {
@@ -239,7 +262,7 @@ fn exhausted(dom0: &Domain, guest: &Domain) -> Result<()> {
             LONG,
         )?;
         attached.push(mac);
-        guest.sh("sleep 1")?;
+        dom0.until(&settled, BRIEF)?;
         if guest.try_sh(said, BRIEF)?.success() {
             break;
         }

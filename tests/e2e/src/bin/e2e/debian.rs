@@ -59,7 +59,9 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     suite.test("debian/xenstore-transactions", || {
         store::transactions(&guest)
     });
-    suite.test("debian/console-login", || console_login(dom0, NAME));
+    suite.test("debian/console-login", || {
+        check::console_login(dom0, NAME).map(drop)
+    });
     suite.test("debian/console-kernel-messages", || {
         console_kernel_messages(dom0, &guest)
     });
@@ -180,24 +182,6 @@ fn partitions(guest: &Domain) -> Result<()> {
          grep 'write back' /sys/block/xvdc/queue/write_cache || { cat /sys/block/xvdc/queue/write_cache >&2; exit 1; }",
         LONG,
     )?;
-    Ok(())
-}
-
-/// A person's way: `xl console`, a login, a command.
-fn console_login(dom0: &Domain, name: &str) -> Result<()> {
-    let mut console = Console::open(dom0, name)?;
-    console.say("\r")?;
-    console.expect("login:", BRIEF)?;
-    console.say("root\r")?;
-    console.expect("Password:", BRIEF)?;
-    console.say("oxen\r")?;
-    console.expect("# ", BRIEF)?;
-    console.say("echo sum-$((40 + 2)); tty\r")?;
-    console.expect("sum-42", BRIEF)?;
-    console.expect("/dev/hvc0", BRIEF)?;
-    console.say("logout\r")?;
-    console.expect("login:", BRIEF)?;
-    console.close();
     Ok(())
 }
 
