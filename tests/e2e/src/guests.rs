@@ -41,7 +41,7 @@ pub fn bare(name: &str) -> GuestConfig {
     config.disks = vec![Disk::new("xvdb", 64), Disk::new("hdc", 16)];
     config.early = vec!["ata_piix".into(), "sd_mod".into()];
     config.vifs = vec![Vif::new(2, "xenbr0")];
-    config.lines = vec!["max_grant_frames = 6".into()];
+    config.lines = vec!["max_grant_frames = 8".into()];
     config
 }
 

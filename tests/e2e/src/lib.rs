@@ -6,6 +6,8 @@ pub mod check;
 pub mod guests;
 pub mod suite;
 
+use anyhow::Error;
+use companion::{Companion, Domain, BRIEF};
 use std::env;
 use std::path::PathBuf;
 
@@ -53,4 +55,12 @@ pub fn setting(name: &str, default: u64) -> u64 {
 /// Those of `body`.
 pub fn round(number: u64, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     body().map_err(|why| why.context(format!("round {number}")))
+}
+
+/// Adds to an error what explains it: the guest's own log or, when it is silent, what dom0 and Xen know of it.
+pub fn explain(why: Error, machine: &Companion, guest: &Domain) -> Error {
+    match guest.try_sh("dmesg | tail -n 60", BRIEF) {
+        Ok(log) => why.context(format!("--- {}: dmesg\n{}", guest.name(), log.stdout)),
+        Err(_) => why.context(machine.report(Some(guest.name()))),
+    }
 }

@@ -5,7 +5,7 @@
 
 use anyhow::{ensure, Context, Result};
 use companion::{progress, Companion, Domain, Options, BRIEF};
-use e2e::{check, guests};
+use e2e::{check, explain, guests};
 use std::env;
 use std::process::{Command, ExitCode};
 
@@ -62,7 +62,7 @@ fn prove(machine: &Companion) -> Result<usize> {
     progress("guest: up; now the proofs");
     let mut proofs = 0;
     let mut proof = |what: &str, done: Result<String>| -> Result<()> {
-        let detail = done.with_context(|| format!("{what}\n{}", machine.report(Some(GUEST))))?;
+        let detail = done.map_err(|why| explain(why, machine, &guest).context(what.to_owned()))?;
         proofs += 1;
         println!("proved: {what}: {}", detail.replace('\n', "\n        "));
         Ok(())

@@ -6,7 +6,7 @@
 use anyhow::{ensure, Context, Result};
 use companion::{Companion, Domain, BRIEF, LONG};
 use e2e::suite::Suite;
-use e2e::{check, guests, setting, LOAD_ALL, MODULES, UNLOAD_ALL};
+use e2e::{check, explain, guests, setting, LOAD_ALL, MODULES, UNLOAD_ALL};
 
 const NAME: &str = "bare";
 
@@ -18,7 +18,7 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
         return;
     };
     let dom0 = machine.dom0();
-    let report = |done: Result<()>| done.map_err(|why| why.context(machine.report(Some(NAME))));
+    let report = |done: Result<()>| done.map_err(|why| explain(why, machine, &guest));
 
     suite.test("bare/control-run-without-modules", || control_run(&guest));
     suite.test("bare/twin-still-attached-and-intx", || {
@@ -168,7 +168,7 @@ fn toolstack(id: u32) -> String {
          node() {{ xenstore-write \"$1\" \"$2\"; xenstore-chmod \"$1\" n0 b{id}; }}; \
          device() {{ node $be/$2 ''; node $be/$2/frontend $fe/$1/$2; node $be/$2/frontend-id {id}; node $be/$2/state 1; \
          node $fe/$1/$2 ''; xenstore-chmod $fe/$1/$2 n{id} r0; node $fe/$1/$2/backend $be/$2; node $fe/$1/$2/backend-id 0; \
-         xenstore-write $fe/$1/$2/virtual-device $2; node $fe/$1/$2/state 1; xenstore-chmod $fe/$1/$2/state n{id} r0; }}; "
+         node $fe/$1/$2/mac ${{3:-00:16:3e:77:03:01}}; xenstore-write $fe/$1/$2/virtual-device $2; node $fe/$1/$2/state 1; xenstore-chmod $fe/$1/$2/state n{id} r0; }}; "
     )
 }
 
@@ -210,16 +210,16 @@ fn malformed(dom0: &Domain, guest: &Domain) -> Result<()> {
          device vbd 51840; xenstore-write $fe/vbd/51840/backend /nowhere/at/all; xenstore-write $fe/vbd/51840/state 1; \
          device vbd 51856; for k in sectors sector-size info feature-max-indirect-segments multi-queue-max-queues feature-flush-cache max-ring-page-order; do \
          node $be/51856/$k 99999999999999999999; done; node $be/51856/state 2; xenstore-write $be/51856/state 4; \
-         device vbd not-a-number; device vif 4294967296; device vif 8; node $fe/vif/8/mac zz:zz; node $be/8/state 2; \
+         device vbd not-a-number; device vif 4294967296; device vif 8 zz:zz; node $be/8/state 2; \
          device vbd {}; xenstore-write $be/8/feature-rx-notify {long}",
         "y".repeat(60)
     ))?;
     for (device, words) in [
         ("vbd-51808", "the backend's state is not usable"),
         ("vbd/51824", "its backend-id 70000 is no domain"),
-        ("vbd-51856", "impossible size"),
+        ("51856/sectors", "is not usable: the number is too large"),
+        ("vbd-51856", "the backend does not tell the size"),
         ("vbd-not-a-number", "its name in the xenstore is not usable"),
-        ("vif-4294967296", "its name in the xenstore is not usable"),
         (
             "vif-8",
             "the hardware address in the xenstore is not of the form",
