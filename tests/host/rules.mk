@@ -2,16 +2,21 @@
 
 ## make host-test        abi on the host: layouts, properties, hostile peers, memory models; FILTER= for some
 ## make coverage         lines of abi that the host tests run, with a floor
+## make asan             the same with AddressSanitizer; FILTER= for some
+##
 
-TEST_STEPS += host-test
+TEST_STEPS += host-test coverage asan
 
-.PHONY: host-test coverage
+.PHONY: host-test coverage asan
 
 host-test:
 	@scripts/sdk root >/dev/null
 	@scripts/in-root tests/host/run $(FILTER)
 
-
 coverage:
 	@scripts/sdk root >/dev/null
 	@scripts/in-root tests/host/coverage
+
+asan:
+	@scripts/sdk root >/dev/null
+	@scripts/in-root tests/host/asan $(FILTER)

@@ -11,4 +11,5 @@ mod layout;
 mod net;
 mod pvclock;
 mod ring;
+mod sentences;
 mod xenstore;
