@@ -32,7 +32,10 @@ mod transfer;
 
 use abi::block::vbd;
 use kernel::prelude::*;
-use linux::block::Major;
+use linux::{
+    block::Major,
+    module::or_idle, //
+};
 
 module! {
     type: BlkfrontModule,
@@ -53,15 +56,15 @@ module! {
     },
 }
 
-/// The module.
-pub struct BlkfrontModule {
+/// What the module does on Xen.
+struct Service {
     /// Declared first: the devices go before their major does.
     _driver: xenbus::Registration<frontend::Frontend>,
     _major: Major,
 }
 
-impl kernel::Module for BlkfrontModule {
-    fn init(module: &'static ThisModule) -> Result<Self> {
+impl Service {
+    fn new(module: &'static ThisModule) -> Result<Self> {
         xenbus::require()?;
         let major = Major::register(vbd::MAJOR, c"xvd").inspect_err(|_| {
             pr_err!(
@@ -72,6 +75,19 @@ impl kernel::Module for BlkfrontModule {
         Ok(Self {
             _driver: xenbus::Registration::new(module)?,
             _major: major,
+        })
+    }
+}
+
+/// The module.
+pub struct BlkfrontModule {
+    _service: Option<Service>,
+}
+
+impl kernel::Module for BlkfrontModule {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _service: or_idle(Service::new(module))?,
         })
     }
 }

@@ -63,3 +63,48 @@ impl Drop for Claim {
         self.slot.store(0, Relaxed);
     }
 }
+
+#[kunit_tests(oxen_blkfront_claims)]
+mod tests {
+    use super::*;
+
+    /// `xvdb`, or one of its partitions.
+    const XVDB: u32 = 202 << 8 | 16;
+
+    fn claim(number: u32) -> Result<Claim> {
+        Claim::new(number, Vbd::parse(number).map_err(|_| EINVAL)?)
+    }
+
+    #[test]
+    fn a_disk_is_claimed_once_until_it_goes() -> Result {
+        let disk = claim(XVDB)?;
+        assert_eq!(claim(XVDB).err(), Some(EBUSY));
+        assert_eq!(disk.vbd().first_minor(), 16);
+        drop(disk);
+        assert!(claim(XVDB).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_partition_collides_with_its_disk_and_not_with_another_partition() -> Result {
+        let one = claim(XVDB | 1)?;
+        let _two = claim(XVDB | 2)?;
+        assert_eq!(claim(XVDB).err(), Some(EBUSY));
+        drop(one);
+        assert_eq!(claim(XVDB).err(), Some(EBUSY));
+        Ok(())
+    }
+
+    #[test]
+    fn the_table_has_an_end_and_gets_its_places_back() -> Result {
+        let mut claims = KVec::with_capacity(SLOTS, GFP_KERNEL)?;
+        // The second format of virtual device numbers has room for as many disks.
+        for disk in 0..SLOTS as u32 {
+            claims.push(claim(1 << 28 | disk << 8)?, GFP_KERNEL)?;
+        }
+        assert_eq!(claim(1 << 28 | (SLOTS as u32) << 8).err(), Some(ENOSPC));
+        drop(claims);
+        assert!(claim(1 << 28).is_ok());
+        Ok(())
+    }
+}

@@ -17,6 +17,7 @@
 )]
 
 use kernel::prelude::*;
+use linux::module::or_idle;
 
 mod line;
 mod primary;
@@ -29,13 +30,13 @@ module! {
     license: "GPL",
 }
 
-/// The module.
-pub struct Console {
+/// What the module does on Xen.
+struct Service {
     _primary: Option<Pin<KBox<primary::Primary>>>,
 }
 
-impl kernel::Module for Console {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+impl Service {
+    fn new() -> Result<Self> {
         xen_core::require()?;
         evtchn::require()?;
         xenbus::require()?;
@@ -48,5 +49,18 @@ impl kernel::Module for Console {
             Err(error) => return Err(error),
         };
         Ok(Self { _primary: primary })
+    }
+}
+
+/// The module.
+pub struct Console {
+    _service: Option<Service>,
+}
+
+impl kernel::Module for Console {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _service: or_idle(Service::new())?,
+        })
     }
 }

@@ -14,6 +14,7 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use linux::module::or_idle;
 
 mod channel;
 mod debug;
@@ -71,8 +72,8 @@ fn events() -> Result<Arc<Events>> {
     EVENTS.lock().clone().ok_or(ENODEV)
 }
 
-/// The module. The fields are dropped in this order: first nothing new is bound, then nothing is delivered.
-pub struct Evtchn {
+/// What the module does on Xen. The fields are dropped in this order: first nothing new is bound, then nothing is delivered.
+struct Service {
     _global: Global,
     _debug: Option<Pin<KBox<File<debug::Report>>>>,
     _upcalls: Upcalls,
@@ -104,10 +105,8 @@ impl Drop for Running {
     }
 }
 
-impl kernel::Module for Evtchn {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: `init` runs once, and before everything else here.
-        unsafe { EVENTS.init() };
+impl Service {
+    fn new() -> Result<Self> {
         xen_core::require()?;
         let path = Path::wanted(UPCALL.get())?;
         let running = Running(Events::new(module_parameters::fifo.value())?);
@@ -123,6 +122,21 @@ impl kernel::Module for Evtchn {
             _debug: debug,
             _upcalls: upcalls,
             _running: running,
+        })
+    }
+}
+
+/// The module.
+pub struct Evtchn {
+    _service: Option<Service>,
+}
+
+impl kernel::Module for Evtchn {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: `init` runs once, and before everything else here.
+        unsafe { EVENTS.init() };
+        Ok(Self {
+            _service: or_idle(Service::new())?,
         })
     }
 }

@@ -185,3 +185,18 @@ impl Drop for Upcalls {
         }
     }
 }
+
+#[kunit_tests(oxen_upcall)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parameter_is_one_of_three_words() {
+        assert!(matches!(Path::wanted(""), Ok(Path::Best)));
+        assert!(matches!(Path::wanted("vector"), Ok(Path::Vector)));
+        assert!(matches!(Path::wanted("intx"), Ok(Path::Intx)));
+        for word in ["Vector", "intx ", "pin", "0"] {
+            assert_eq!(Path::wanted(word).err(), Some(EINVAL));
+        }
+    }
+}

@@ -27,6 +27,7 @@ use kernel::{
     debugfs,
     prelude::*, //
 };
+use linux::module::or_idle;
 use xen_core::resume::{
     self,
     Stage, //
@@ -56,9 +57,9 @@ module! {
     license: "GPL",
 }
 
-/// The module.
+/// What the module does on Xen.
 #[pin_data]
-pub struct GrantTable {
+struct Service {
     #[pin]
     _stats: debugfs::File<stats::Stats>,
     _dir: debugfs::Dir,
@@ -66,18 +67,32 @@ pub struct GrantTable {
     _table: table::Opened,
 }
 
-impl kernel::InPlaceModule for GrantTable {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(|| {
-            xen_core::require()?;
-            let opened = table::Opened::new()?;
-            let table = table::get()?;
-            Ok(try_pin_init!(Self {
+impl Service {
+    fn new() -> Result<Pin<KBox<Self>>> {
+        xen_core::require()?;
+        let opened = table::Opened::new()?;
+        let table = table::get()?;
+        KBox::pin_init(
+            try_pin_init!(Self {
                 _resume: resume::Registration::new(Stage::GrantTable, table.clone())?,
                 _dir: xen_core::debugfs_dir(c"grants").ok_or(ENODEV)?,
                 _stats <- stats::file(_dir, table),
                 _table: opened,
-            }? Error))
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+}
+
+/// The module.
+pub struct GrantTable {
+    _service: Option<Pin<KBox<Service>>>,
+}
+
+impl kernel::Module for GrantTable {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _service: or_idle(Service::new())?,
         })
     }
 }

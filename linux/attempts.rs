@@ -42,3 +42,19 @@ impl Attempts {
         self.made <= Self::MOST
     }
 }
+
+#[kernel::prelude::kunit_tests(oxen_attempts)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_a_window_is_the_last() {
+        let mut attempts = Attempts::new();
+        for _ in 0..Attempts::MOST {
+            assert!(attempts.another());
+        }
+        for _ in 0..3 {
+            assert!(!attempts.another());
+        }
+    }
+}

@@ -187,3 +187,70 @@ impl<H: Hotplug> PinnedDrop for HotplugListener<H> {
         }
     }
 }
+
+#[kunit_tests(oxen_cpu)]
+mod tests {
+    use super::*;
+    use kernel::sync::atomic::{
+        Atomic,
+        Relaxed, //
+    };
+
+    /// Fails on one CPU, and counts.
+    struct Cpus {
+        up: Atomic<u32>,
+        down: Atomic<u32>,
+        bad: Option<u32>,
+    }
+
+    impl Hotplug for Cpus {
+        fn online(&self, cpu: u32) -> Result {
+            if self.bad == Some(cpu) {
+                return Err(EIO);
+            }
+            self.up.add(1, Relaxed);
+            Ok(())
+        }
+
+        fn offline(&self, _cpu: u32) {
+            self.down.add(1, Relaxed);
+        }
+    }
+
+    fn cpus(bad: Option<u32>) -> Result<Arc<Cpus>> {
+        let cpus = Cpus {
+            up: Atomic::new(0),
+            down: Atomic::new(0),
+            bad,
+        };
+        Ok(Arc::new(cpus, GFP_KERNEL)?)
+    }
+
+    #[test]
+    fn the_sets_hold_each_other() {
+        assert!(is_online(current()));
+        assert!(online().all(|cpu| possible().any(|other| other == cpu)));
+        assert!(possible().all(|cpu| cpu < count()));
+        assert!(!is_online(count()));
+    }
+
+    #[test]
+    fn a_listener_hears_of_the_cpus_that_are_there() -> Result {
+        let cpus = cpus(None)?;
+        let listener = HotplugListener::new(c"oxen:test", cpus.clone())?;
+        assert_eq!(cpus.up.load(Relaxed) as usize, online().count());
+        drop(listener);
+        assert_eq!(cpus.down.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cpu_that_fails_takes_the_others_back() -> Result {
+        let last = online().last().ok_or(EINVAL)?;
+        let cpus = cpus(Some(last))?;
+        let refused = HotplugListener::new(c"oxen:test", cpus.clone());
+        assert_eq!(refused.err(), Some(EIO));
+        assert_eq!(cpus.down.load(Relaxed), cpus.up.load(Relaxed));
+        Ok(())
+    }
+}

@@ -117,3 +117,85 @@ pub fn should_stop() -> bool {
         (*current).flags & bindings::PF_KTHREAD != 0 && bindings::kthread_should_stop()
     }
 }
+
+#[kunit_tests(oxen_kthread)]
+mod tests {
+    use super::*;
+    use crate::{
+        new_wait_queue,
+        wait::{
+            Sleep,
+            WaitQueue,
+            Woken, //
+        }, //
+    };
+    use kernel::{
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc, //
+        },
+        time::Delta, //
+    };
+
+    #[pin_data]
+    struct Shared {
+        steps: Atomic<u32>,
+        #[pin]
+        queue: WaitQueue,
+    }
+
+    fn shared() -> Result<Arc<Shared>> {
+        Arc::pin_init(
+            pin_init!(Shared {
+                steps: Atomic::new(0),
+                queue <- new_wait_queue!("oxen_kthread_test"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    #[test]
+    fn the_drop_waits_for_the_end() -> Result {
+        let shared = shared()?;
+        let theirs = shared.clone();
+        let thread = Thread::spawn(c"oxen_test", move || {
+            while !should_stop() {
+                let _ = theirs
+                    .queue
+                    .wait(Sleep::Idle, Some(Delta::from_millis(20)), should_stop);
+            }
+            theirs.steps.store(7, Relaxed);
+        })?;
+        drop(thread);
+        // It may also never have begun; then what it owned is gone all the same.
+        let steps = shared.steps.load(Relaxed);
+        assert!(steps == 7 || steps == 0);
+        Ok(())
+    }
+
+    #[test]
+    fn one_that_returned_by_itself_is_dropped_as_well() -> Result {
+        let shared = shared()?;
+        let theirs = shared.clone();
+        let thread = Thread::spawn(c"oxen_test", move || {
+            theirs.steps.store(1, Relaxed);
+            theirs.queue.wake_all();
+        })?;
+        let woken = shared
+            .queue
+            .wait(Sleep::Uninterruptible, Some(Delta::from_secs(20)), || {
+                shared.steps.load(Relaxed) == 1
+            });
+        assert!(woken == Woken::Ready);
+        drop(thread);
+        Ok(())
+    }
+
+    #[test]
+    fn no_other_thread_is_to_stop() {
+        assert!(!should_stop());
+    }
+}

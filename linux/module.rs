@@ -1,13 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keeping a module loaded.
+//! Keeping a module loaded: with a reference, or for its tests.
 //!
 //! C header: `include/linux/module.h`
 
 use kernel::{
     bindings,
+    prelude::*,
     ThisModule, //
 };
+
+/// Lets a module load that found nothing to do, if the kernel has KUnit built in: its suites run only then.
+///
+/// # Errors
+///
+/// That of `made`, unless it is `ENODEV` and the kernel has KUnit.
+pub fn or_idle<T>(made: Result<T>) -> Result<Option<T>> {
+    match made {
+        Err(ENODEV) if cfg!(CONFIG_KUNIT = "y") => {
+            pr_info!("nothing to drive here; the module stays for its KUnit suites only\n");
+            Ok(None)
+        }
+        made => made.map(Some),
+    }
+}
 
 /// Keeps a module from being unloaded as long as this value lives.
 ///

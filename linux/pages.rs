@@ -140,3 +140,59 @@ impl Drop for OwnedPages {
         }
     }
 }
+
+#[kunit_tests(oxen_pages)]
+mod tests {
+    use super::*;
+    use abi::shared::Memory;
+
+    #[test]
+    fn pages_are_zeroed_and_written_to_their_last_byte() -> Result {
+        let pages = OwnedPages::new(3)?;
+        let memory = pages.memory();
+        assert_eq!((pages.count(), memory.size()), (3, 3 * PAGE_SIZE));
+        let mut last = [1u8; 8];
+        memory.read(3 * PAGE_SIZE - 8, &mut last);
+        assert_eq!(last, [0; 8]);
+        memory.write(3 * PAGE_SIZE - 1, &[0x5a]);
+        memory.read(3 * PAGE_SIZE - 8, &mut last);
+        assert_eq!(last, [0, 0, 0, 0, 0, 0, 0, 0x5a]);
+        Ok(())
+    }
+
+    #[test]
+    fn frame_numbers_follow_each_other() -> Result {
+        let pages = OwnedPages::new(4)?;
+        let mut gfns = pages.gfns();
+        let first = gfns.next().ok_or(EINVAL)?;
+        for number in 1..4 {
+            assert_eq!(gfns.next(), Some(Gfn(first.0 + number)));
+        }
+        assert_eq!(gfns.next(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn no_pages_are_no_value() {
+        assert_eq!(OwnedPages::new(0).err(), Some(EINVAL));
+        assert_eq!(OwnedPages::new(usize::MAX).err(), Some(ENOMEM));
+    }
+
+    #[test]
+    fn a_block_comes_apart_into_pages_that_are_freed_alone() -> Result {
+        let mut block = OwnedPages::new(3)?;
+        let mut pages = KVec::with_capacity(3, GFP_KERNEL)?;
+        for page in block.take() {
+            pages.push(page, GFP_KERNEL)?;
+        }
+        assert_eq!(
+            (pages.len(), block.count(), block.memory().size()),
+            (3, 0, 0)
+        );
+        // The middle one first, and the block while one is left.
+        drop(pages.remove(1).ok());
+        drop(block);
+        assert_eq!(pages.len(), 2);
+        Ok(())
+    }
+}

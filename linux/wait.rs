@@ -150,3 +150,39 @@ impl WaitQueue {
         self.head.get()
     }
 }
+
+#[kunit_tests(oxen_wait)]
+mod tests {
+    use super::*;
+    use kernel::sync::Arc;
+
+    fn queue() -> Result<Arc<WaitQueue>> {
+        Arc::pin_init(new_wait_queue!("oxen_wait_test"), GFP_KERNEL)
+    }
+
+    #[test]
+    fn a_condition_that_holds_is_not_waited_for() -> Result {
+        let woken = queue()?.wait(Sleep::Interruptible, None, || true);
+        assert!(woken == Woken::Ready);
+        Ok(())
+    }
+
+    #[test]
+    fn the_limit_ends_a_wait_and_the_condition_is_looked_at_last() -> Result {
+        let mut looks = 0;
+        let limit = Some(Delta::from_millis(30));
+        let woken = queue()?.wait(Sleep::Killable, limit, || {
+            looks += 1;
+            false
+        });
+        assert!(woken == Woken::TimedOut && looks >= 2);
+        Ok(())
+    }
+
+    #[test]
+    fn no_time_at_all_is_a_limit_too() -> Result {
+        let woken = queue()?.wait(Sleep::Idle, Some(Delta::from_millis(0)), || false);
+        assert!(woken == Woken::TimedOut);
+        Ok(())
+    }
+}

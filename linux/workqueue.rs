@@ -72,3 +72,41 @@ impl Drop for OwnedQueue {
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
     }
 }
+
+#[kunit_tests(oxen_workqueue)]
+mod tests {
+    use super::*;
+    use kernel::sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    };
+
+    fn queue_with(items: u32) -> Result<(OwnedQueue, Arc<Atomic<u32>>)> {
+        let queue = OwnedQueue::unbound(c"oxen_queue_test")?;
+        let run = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        for _ in 0..items {
+            let run = run.clone();
+            queue.try_spawn(GFP_KERNEL, move || run.add(1, Relaxed))?;
+        }
+        Ok((queue, run))
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_is_queued() -> Result {
+        let (queue, run) = queue_with(40)?;
+        queue.flush();
+        assert_eq!(run.load(Relaxed), 40);
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_runs_after_the_drop() -> Result {
+        let (queue, run) = queue_with(40)?;
+        drop(queue);
+        assert_eq!(run.load(Relaxed), 40);
+        Ok(())
+    }
+}

@@ -140,3 +140,21 @@ fn show(queues: &Queues, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     Ok(())
 }
+
+#[kunit_tests(oxen_netfront_counters)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_a_place_of_its_own() {
+        let counters = Counters::new();
+        counters.add(Counter::RxBytes, 1500);
+        counters.add(Counter::RxBytes, 60);
+        counters.add(Counter::Broken, 1);
+        counters.add(Counter::Polls, 0);
+        assert_eq!(counters.get(Counter::RxBytes), 1560);
+        assert_eq!(counters.get(Counter::Broken), 1);
+        assert_eq!(counters.get(Counter::Polls), 0);
+        assert_eq!(counters.by_number(NAMES.len()), 0);
+    }
+}

@@ -112,3 +112,73 @@ pub fn with_chain<R>(with: impl FnOnce(&dyn Fn(&dyn Fn() -> Wake) -> Wake) -> R)
     let chain = CHAIN.lock();
     with(&|stop| around(&chain, stop))
 }
+
+#[kunit_tests(oxen_resume)]
+mod tests {
+    use super::*;
+    use kernel::sync::atomic::{
+        Atomic,
+        Relaxed, //
+    };
+
+    /// Notes when it was called: each call is a digit behind those before.
+    struct Member {
+        digit: u32,
+        order: Arc<Atomic<u32>>,
+    }
+
+    impl Member {
+        fn note(&self) {
+            let before = self.order.load(Relaxed);
+            self.order.store(before * 10 + self.digit, Relaxed);
+        }
+    }
+
+    impl Resume for Member {
+        fn suspend(&self) {
+            self.note();
+        }
+
+        fn resume(&self, wake: Wake) {
+            if wake == Wake::Resumed {
+                self.note();
+            }
+        }
+    }
+
+    fn join(stage: Stage, digit: u32, order: &Arc<Atomic<u32>>) -> Result<Registration> {
+        let order = order.clone();
+        Registration::new(stage, Arc::new(Member { digit, order }, GFP_KERNEL)?)
+    }
+
+    fn around_all(wake: Wake) -> Wake {
+        with_chain(|around| around(&|| wake))
+    }
+
+    #[test]
+    fn down_from_the_last_stage_and_up_from_the_first() -> Result {
+        let order = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let _ports = join(Stage::Ports, 2, &order)?;
+        let _devices = join(Stage::Devices, 4, &order)?;
+        let _info = join(Stage::SharedInfo, 1, &order)?;
+        let _store = join(Stage::Store, 3, &order)?;
+        assert!(around_all(Wake::Resumed) == Wake::Resumed);
+        assert_eq!(order.load(Relaxed), 4321_1234);
+        order.store(0, Relaxed);
+        assert!(around_all(Wake::Cancelled) == Wake::Cancelled);
+        assert_eq!(order.load(Relaxed), 4321);
+        Ok(())
+    }
+
+    #[test]
+    fn one_that_left_is_not_called() -> Result {
+        let order = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let stays = join(Stage::Ports, 1, &order)?;
+        let leaves = join(Stage::Ports, 2, &order)?;
+        drop(leaves);
+        around_all(Wake::Resumed);
+        assert_eq!(order.load(Relaxed), 11);
+        drop(stays);
+        Ok(())
+    }
+}

@@ -16,6 +16,7 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use linux::module::or_idle;
 
 mod debugfs;
 mod detect;
@@ -93,9 +94,9 @@ impl Drop for Globals {
     }
 }
 
-/// The module.
+/// What the module does on Xen.
 #[pin_data]
-pub struct XenCore {
+struct Running {
     #[pin]
     platform: driver::Registration<pci::Adapter<platform::PlatformDevice>>,
     globals: Globals,
@@ -112,8 +113,30 @@ fn kinds() -> Result<Kinds> {
     }
 }
 
-impl kernel::InPlaceModule for XenCore {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+impl Running {
+    fn new(module: &'static ThisModule) -> Result<Pin<KBox<Self>>> {
+        let xen = detect::detect()?;
+        let kinds = kinds()?;
+        let globals = Globals::new()?;
+        unplug::unplug(kinds);
+        pr_info!("Xen {}.{}\n", xen.version.major, xen.version.minor);
+        KBox::pin_init(
+            try_pin_init!(Self {
+                platform <- driver::Registration::new(c"oxen-platform-pci", module),
+                globals,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+}
+
+/// The module.
+pub struct XenCore {
+    _running: Option<Pin<KBox<Running>>>,
+}
+
+impl kernel::Module for XenCore {
+    fn init(module: &'static ThisModule) -> Result<Self> {
         // SAFETY: `init` runs once, and before everything else here.
         unsafe {
             debugfs::ROOT.init();
@@ -122,16 +145,8 @@ impl kernel::InPlaceModule for XenCore {
             shared_info::PAGE.init();
             linux::hvc::load();
         }
-        pin_init::pin_init_scope(move || {
-            let xen = detect::detect()?;
-            let kinds = kinds()?;
-            let globals = Globals::new()?;
-            unplug::unplug(kinds);
-            pr_info!("Xen {}.{}\n", xen.version.major, xen.version.minor);
-            Ok(try_pin_init!(Self {
-                platform <- driver::Registration::new(c"oxen-platform-pci", module),
-                globals,
-            }))
+        Ok(Self {
+            _running: or_idle(Running::new(module))?,
         })
     }
 }

@@ -148,7 +148,7 @@ macro_rules! module_xenbus_driver {
     (type: $type:ty, $($f:tt)*) => {
         /// The module.
         pub struct DriverModule {
-            _driver: $crate::Registration<$type>,
+            _driver: Option<$crate::Registration<$type>>,
         }
 
         impl ::kernel::Module for DriverModule {
@@ -156,7 +156,7 @@ macro_rules! module_xenbus_driver {
                 module: &'static ::kernel::ThisModule,
             ) -> ::kernel::error::Result<Self> {
                 Ok(Self {
-                    _driver: $crate::Registration::new(module)?,
+                    _driver: ::linux::module::or_idle($crate::Registration::new(module))?,
                 })
             }
         }

@@ -57,6 +57,7 @@ use kernel::{
 use linux::{
     bus::Registered,
     miscdev,
+    module::or_idle,
     workqueue::OwnedQueue, //
 };
 
@@ -121,8 +122,8 @@ pub fn require() -> Result {
     instance().map(drop)
 }
 
-/// The module.
-pub struct Xenbus {
+/// What the module does on Xen.
+struct Service {
     client: Arc<Client>,
     scan: Arc<Scan>,
     folder: Option<Watch>,
@@ -135,10 +136,8 @@ pub struct Xenbus {
 /// How long the module waits for answers that nobody needs before it goes away.
 const SETTLE: Delta = Delta::from_secs(2);
 
-impl kernel::Module for Xenbus {
-    fn init(module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: This runs once, before anything else in the module.
-        unsafe { INSTANCE.init() };
+impl Service {
+    fn new(module: &'static ThisModule) -> Result<Self> {
         xen_core::require()?;
         evtchn::require()?;
         grant_table::require()?;
@@ -182,7 +181,7 @@ impl kernel::Module for Xenbus {
     }
 }
 
-impl Drop for Xenbus {
+impl Drop for Service {
     fn drop(&mut self) {
         drop(self.files.take());
         drop(self.chardev.take());
@@ -191,6 +190,21 @@ impl Drop for Xenbus {
         self.scan.stop();
         self.client.close();
         self.client.settle(SETTLE);
+    }
+}
+
+/// The module.
+pub struct Xenbus {
+    _service: Option<Service>,
+}
+
+impl kernel::Module for Xenbus {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: This runs once, before anything else in the module.
+        unsafe { INSTANCE.init() };
+        Ok(Self {
+            _service: or_idle(Service::new(module))?,
+        })
     }
 }
 

@@ -47,3 +47,23 @@ impl Drop for Major {
         unsafe { bindings::unregister_blkdev(self.number, self.name.as_char_ptr()) };
     }
 }
+
+#[kunit_tests(oxen_block_major)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_major_has_one_owner_at_a_time() -> Result {
+        let first = Major::register(240, c"oxen-test")?;
+        assert_eq!(first.number(), 240);
+        assert_eq!(Major::register(240, c"oxen-other").err(), Some(EBUSY));
+        drop(first);
+        assert!(Major::register(240, c"oxen-other").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn zero_is_no_major() {
+        assert_eq!(Major::register(0, c"oxen-test").err(), Some(EINVAL));
+    }
+}

@@ -68,3 +68,24 @@ unsafe impl Backend for SpinLockBhBackend {
         unsafe { SpinLockBackend::assert_is_held(ptr) }
     }
 }
+
+#[kernel::prelude::kunit_tests(oxen_lock_bh)]
+mod tests {
+    use super::*;
+    use kernel::{
+        prelude::*,
+        sync::Arc, //
+    };
+
+    #[test]
+    fn it_is_held_until_its_guard_goes() -> Result {
+        let lock = Arc::pin_init(new_spinlock_bh!(5u32, "oxen_lock_test"), GFP_KERNEL)?;
+        let mut guard = lock.lock();
+        assert!(lock.try_lock().is_none());
+        *guard += 1;
+        drop(guard);
+        let value = lock.try_lock().map(|guard| *guard);
+        assert_eq!(value, Some(6));
+        Ok(())
+    }
+}

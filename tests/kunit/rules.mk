@@ -2,6 +2,8 @@
 
 ## make kunit            KUnit suites of the modules on a KASAN and lockdep kernel in QEMU; FILTER=SUITE for one
 
+TEST_STEPS += kunit
+
 .PHONY: kunit
 
 kunit:
