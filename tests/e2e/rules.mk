@@ -2,11 +2,13 @@
 #
 # The demo, the end-to-end suite and the companion on the command line.
 
+TEST_STEPS += e2e
+
 .PHONY: demo e2e companion
 
 ## make demo             everything from nothing: Xen in QEMU, a Debian guest on Oxen, what it proved line by
 ##                       line; INTERACTIVE=1 hands over the guest's console
-## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests; not part of make test yet
+## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests
 ## make companion ARGS=  the companion that stays up, for iteration: ARGS=start, ARGS="create g", ARGS=stop …
 ##
 

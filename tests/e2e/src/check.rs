@@ -176,10 +176,11 @@ pub fn tcp_both_ways(dom0: &Domain, guest: &Domain, mib: u64) -> Result<String> 
         "dd if=/dev/urandom of=/tmp/sent bs=1M count={mib} 2>/dev/null; sha256sum </tmp/sent"
     );
     let sent = dom0.sh_for(&make, LONG)?;
-    let server = dom0.spawn_sh("exec socat -u OPEN:/tmp/sent TCP-LISTEN:5001,reuseaddr")?;
+    let server =
+        dom0.spawn_sh("exec socat -b 65536 -u OPEN:/tmp/sent TCP-LISTEN:5001,reuseaddr")?;
     // socat tries again until the other side listens.
     let received = guest.sh_for(
-        &format!("socat -u TCP:{DOM0}:5001,retry=100,interval=0.2 - | tee /tmp/back | sha256sum"),
+        &format!("socat -b 65536 -u TCP:{DOM0}:5001,retry=100,interval=0.2 - | tee /tmp/back | sha256sum"),
         LONG,
     )?;
     server.wait(LONG)?;
@@ -187,9 +188,10 @@ pub fn tcp_both_ways(dom0: &Domain, guest: &Domain, mib: u64) -> Result<String> 
         sent == received,
         "to the guest: sent {sent}, received {received}"
     );
-    let server = guest.spawn_sh("exec socat -u OPEN:/tmp/back TCP-LISTEN:5002,reuseaddr")?;
+    let server =
+        guest.spawn_sh("exec socat -b 65536 -u OPEN:/tmp/back TCP-LISTEN:5002,reuseaddr")?;
     let back = dom0.sh_for(
-        &format!("socat -u TCP:{GUEST}:5002,retry=100,interval=0.2 - | sha256sum"),
+        &format!("socat -b 65536 -u TCP:{GUEST}:5002,retry=100,interval=0.2 - | sha256sum"),
         LONG,
     )?;
     server.wait(LONG)?;
