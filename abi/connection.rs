@@ -8,7 +8,7 @@
 
 use core::fmt;
 
-use crate::xenstore::value;
+use crate::{types::DomainId, xenstore::value};
 
 /// The state of one end (`enum xenbus_state`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,6 +272,49 @@ pub const fn reset_step(own: State, other: State) -> Reset {
         }
         (S::Closed, _) => Reset::Await,
     }
+}
+
+/// What makes a device the one that it is: its other end. Both are the toolstack's to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Otherend<'a> {
+    /// Key `backend`: the other end's directory.
+    pub path: &'a [u8],
+    /// Key `backend-id`: the only domain that may get a grant or a port of the device.
+    pub id: DomainId,
+}
+
+/// Why a device that is known is not the same any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// Its other end is another one: what was granted to the former must end.
+    Moved,
+    /// The toolstack made it anew under the same name.
+    Anew,
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Moved => "given it another backend",
+            Self::Anew => "made it anew",
+        })
+    }
+}
+
+/// Compares a device with what the xenstore says now: the former and the present other end, the state that our end last
+/// wrote, and the one that its key holds.
+pub fn replaced(
+    former: Otherend<'_>,
+    present: Otherend<'_>,
+    own: State,
+    written: State,
+) -> Option<Replaced> {
+    if former != present {
+        return Some(Replaced::Moved);
+    }
+    // Only the toolstack writes Initialising over a state that we have left.
+    let left = !matches!(own, State::Initialising | State::Unknown);
+    (written == State::Initialising && left).then_some(Replaced::Anew)
 }
 
 #[cfg(test)]

@@ -8,7 +8,11 @@
 use core::fmt;
 
 use abi::{
-    connection::State,
+    connection::{
+        self,
+        Otherend,
+        State, //
+    },
     types::DomainId,
     xenstore::path::{
         self,
@@ -47,6 +51,7 @@ use crate::{
     slot::Slot,
     store::{
         text,
+        Shown,
         Store, //
     },
     watch::WatchHandler,
@@ -266,20 +271,21 @@ impl Scan {
         let Some(found) = self.read(&node.nodename, &node.kind, &node.name)? else {
             return Ok(());
         };
-        let moved = *found.backend != *node.otherend || found.backend_id != node.otherend_id;
-        // Only the toolstack writes Initialising over a state that we have left: it made the device anew.
-        let anew = found.state == State::Initialising
-            && !matches!(*own, State::Initialising | State::Unknown);
+        let former = Otherend {
+            path: node.otherend.to_bytes(),
+            id: node.otherend_id,
+        };
+        let present = Otherend {
+            path: found.backend.to_bytes(),
+            id: found.backend_id,
+        };
+        let replaced = connection::replaced(former, present, *own, found.state);
         drop(own);
-        if moved || anew {
+        if let Some(why) = replaced {
             dev_info!(
                 device.as_ref(),
                 "the toolstack has {}; the device is replaced\n",
-                if moved {
-                    "given it another backend"
-                } else {
-                    "made it anew"
-                }
+                Shown(&why)
             );
             slot.vanish();
         }

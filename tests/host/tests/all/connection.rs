@@ -2,7 +2,10 @@
 
 //! The connection: every sequence of states of the other end, and every text that may stand for one.
 
-use abi::connection::{reset_step, BadState, Frontend, Phase, Reset, State, Step};
+use abi::connection::{
+    replaced, reset_step, BadState, Frontend, Otherend, Phase, Replaced, Reset, State, Step,
+};
+use abi::types::DomainId;
 use proptest::prelude::*;
 
 /// What a driver holds, as it obeys the steps.
@@ -218,6 +221,42 @@ proptest! {
             // Leading zeroes are the only freedom.
             let number: u32 = std::str::from_utf8(&text).unwrap().parse().unwrap();
             prop_assert_eq!(u32::from(state.number()), number);
+        }
+    }
+}
+
+#[test]
+fn backend_id_changed_under_a_device() {
+    let other = |path: &'static [u8], id| Otherend {
+        path,
+        id: DomainId(id),
+    };
+    let known = other(b"/local/domain/0/backend/vbd/3/51712", 0);
+    for own in State::ALL {
+        for written in State::ALL {
+            let moved = |present| replaced(known, present, own, written) == Some(Replaced::Moved);
+            // Another domain, another directory, a shorter and a longer one.
+            assert!(moved(other(known.path, 1)));
+            assert!(moved(other(b"/local/domain/0/backend/vbd/3/51713", 0)));
+            assert!(moved(other(b"/local/domain/0/backend/vbd/3/5171", 0)));
+            assert!(moved(other(b"/local/domain/0/backend/vbd/3/51712/", 0)));
+            assert!(!moved(known));
+        }
+    }
+}
+
+#[test]
+fn a_device_made_anew_under_its_name() {
+    let known = Otherend {
+        path: b"/backend",
+        id: DomainId(0),
+    };
+    for own in State::ALL {
+        for written in State::ALL {
+            let anew = replaced(known, known, own, written) == Some(Replaced::Anew);
+            // Our own first state is nothing new.
+            let left = own != State::Unknown && own != State::Initialising;
+            assert_eq!(anew, written == State::Initialising && left);
         }
     }
 }

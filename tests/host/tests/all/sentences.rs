@@ -9,7 +9,7 @@ use abi::{
         response::{Response, WrongOperation},
         vbd::{Vbd, VbdError},
     },
-    connection::{BadState, State},
+    connection::{BadState, Replaced, State},
     net::{
         gso::GsoError,
         mac::{Mac, MacError},
@@ -45,6 +45,7 @@ fn every_fault_of_a_peer_has_its_own_sentence() {
         &BadGeometry::TooLarge,
         &BadGeometry::SectorSize,
     ]);
+    differ(&[&Replaced::Moved, &Replaced::Anew]);
     differ(&[&UnknownId::OutOfRange, &UnknownId::NotHeld]);
     differ(&[
         &TxError::Unknown(3, UnknownId::NotHeld),
