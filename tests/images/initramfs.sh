@@ -1,18 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# initramfs.sh dom0|domu RELEASE AGENT: busybox, the agent, our init and the modules of Debian's
-# kernel that are needed before a root disk is there. Prints its path.
+# initramfs.sh dom0|domu RELEASE AGENT [FOLDER]: busybox, the agent, our init and the modules of Debian's
+# kernel that are needed before a root disk is there. Prints its path. With FOLDER the kernel is the one in
+# there, and modules that it lacks are left out.
 
 . "$(dirname "$0")/lib.sh"
 
-kind=${1:?usage: initramfs.sh dom0|domu RELEASE AGENT}
+kind=${1:?usage: initramfs.sh dom0|domu RELEASE AGENT [FOLDER]}
 release=${2:?}
 agent=${3:?}
-kernel=$("$images/kernel.sh" "$release")
+folder=${4-}
+kernel=${folder:-$("$images/kernel.sh" "$release")}
 modules=$(sed 's/#.*//' "$images/$kind/modules")
 out=$cache/images/initramfs-$kind-$(
-	echo "$release" | key "$images/initramfs.sh" "$images/$kind"/* "$agent" -
+	echo "$release $folder" | key "$images/initramfs.sh" "$images/$kind"/* "$agent" -
 ).cpio
 if [ ! -f "$out" ]; then
 	need_space 300
@@ -35,8 +37,10 @@ if [ ! -f "$out" ]; then
 	install -m 755 "$agent" "$root/companion/agent"
 	: >"$root/companion/modules"
 	for module in $modules; do
-		modprobe -d "$kernel" -S "$release" --show-depends "$module" >"$tmp/depends" ||
-			fail "initramfs: kernel $release has no module $module."
+		if ! modprobe -d "$kernel" -S "$release" --show-depends "$module" >"$tmp/depends"; then
+			[ -n "$folder" ] || fail "initramfs: kernel $release has no module $module."
+			continue
+		fi
 		sed -n 's/^insmod \([^ ]*\).*/\1/p' "$tmp/depends" | while read -r file; do
 			name=${file#"$kernel"}
 			target=$root/${name%.xz}

@@ -20,10 +20,11 @@ pub struct Assets {
     scripts: PathBuf,
     cache: PathBuf,
     release: String,
+    guest: Option<PathBuf>,
 }
 
 impl Assets {
-    /// From the environment: `OXEN_CACHE`, `KERNEL`.
+    /// From the environment: `OXEN_CACHE`, `KERNEL`, `GUEST_KERNEL`.
     pub fn from_env() -> Assets {
         let home = env::var("HOME").unwrap_or_else(|_| "/root".into());
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
@@ -32,6 +33,7 @@ impl Assets {
             cache: set("OXEN_CACHE")
                 .map_or_else(|| Path::new(&home).join(".cache/oxen"), Into::into),
             release: set("KERNEL").unwrap_or_else(|| DEFAULT_KERNEL.into()),
+            guest: set("GUEST_KERNEL").map(Into::into),
         }
     }
 
@@ -80,16 +82,42 @@ impl Assets {
         }
     }
 
-    /// The kernel that guests boot: `GUEST_KERNEL`, or Debian's.
+    /// The kernel that guests boot: `GUEST_KERNEL`, an image or a folder with `vmlinuz` and `lib/modules`, or Debian's.
     ///
     /// # Errors
     ///
     /// When Debian's package cannot be had.
     pub fn guest_kernel(&self) -> Result<PathBuf> {
-        match env::var_os("GUEST_KERNEL").filter(|path| !path.is_empty()) {
-            Some(path) => Ok(path.into()),
+        match &self.guest {
+            Some(folder) if folder.is_dir() => Ok(folder.join("vmlinuz")),
+            Some(image) => Ok(image.clone()),
             None => Ok(self.kernel()?.join("vmlinuz")),
         }
+    }
+
+    /// Folder of a guest kernel that is not Debian's, and its release.
+    fn own_guest(&self) -> Result<Option<(&Path, String)>> {
+        let Some(folder) = self.guest.as_deref().filter(|path| path.is_dir()) else {
+            return Ok(None);
+        };
+        let modules = folder.join("lib/modules");
+        let first = fs::read_dir(&modules).ok().and_then(|mut dir| dir.next());
+        let Some(Ok(release)) = first else {
+            bail!("GUEST_KERNEL: there is no release in {}", modules.display());
+        };
+        Ok(Some((folder, release.file_name().to_string_lossy().into())))
+    }
+
+    /// Release of the kernel that guests boot.
+    ///
+    /// # Errors
+    ///
+    /// When `GUEST_KERNEL` is a folder without modules.
+    pub fn guest_release(&self) -> Result<String> {
+        Ok(match self.own_guest()? {
+            Some((_, release)) => release,
+            None => self.release.clone(),
+        })
     }
 
     /// Root disk of dom0.
@@ -117,6 +145,15 @@ impl Assets {
     /// When it cannot be made.
     pub fn initramfs(&self, kind: &str) -> Result<PathBuf> {
         let agent = self.agent()?;
+        if let (Some((folder, release)), "domu") = (self.own_guest()?, kind) {
+            let args = [
+                kind.as_ref(),
+                release.as_ref(),
+                agent.as_ref(),
+                folder.as_ref(),
+            ];
+            return self.make("initramfs.sh", &args);
+        }
         self.make(
             "initramfs.sh",
             &[kind.as_ref(), self.release.as_ref(), agent.as_ref()],
@@ -165,8 +202,8 @@ impl Ramdisk<'_> {
             return Ok(());
         };
         let stage = tempfile::tempdir()?;
-        let release = self.assets.release();
-        let tree = stage.path().join("lib/modules").join(release);
+        let release = self.assets.guest_release()?;
+        let tree = stage.path().join("lib/modules").join(&release);
         let updates = tree.join("updates");
         fs::create_dir_all(&updates)?;
         let mut found = Vec::new();
@@ -187,7 +224,7 @@ impl Ramdisk<'_> {
              find lib/modules/*/updates lib/modules/*/modules.* | cpio -o -H newc -R 0:0 --quiet";
         let output = Command::new("sh")
             .args(["-c", script, "ramdisk"])
-            .args([stage.path(), &base, Path::new(release)])
+            .args([stage.path(), &base, Path::new(&release)])
             .stderr(Stdio::inherit())
             .output()?;
         if !output.status.success() {

@@ -2,7 +2,7 @@
 
 //! `xl console`, as a person would use it: say something, expect something.
 
-use crate::domain::Domain;
+use crate::domain::{patience, Domain};
 use crate::link::{Job, JobEvent};
 use anyhow::{bail, Result};
 use std::time::{Duration, Instant};
@@ -42,6 +42,7 @@ impl Console {
     ///
     /// When it does not come within `limit`: with what came instead.
     pub fn expect(&mut self, text: &str, limit: Duration) -> Result<String> {
+        let limit = patience(limit);
         let deadline = Instant::now() + limit;
         loop {
             if let Some(at) = self.seen.find(text) {

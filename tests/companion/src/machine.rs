@@ -3,7 +3,7 @@
 //! The machine: QEMU with Xen and dom0, running in the background until it is stopped.
 
 use crate::assets::{Assets, Ramdisk};
-use crate::domain::{Domain, BRIEF, LONG};
+use crate::domain::{patience, Domain, BRIEF, LONG};
 use crate::guest::{GuestConfig, Kind};
 use crate::link::Link;
 use crate::progress;
@@ -274,7 +274,7 @@ impl Companion {
         if !config.wait || config.paused || config.kind == Kind::Pvh {
             return Ok(None);
         }
-        match self.guest(name, LONG / 2) {
+        match self.guest(name, patience(LONG / 2)) {
             Ok(guest) => Ok(Some(guest)),
             Err(why) => Err(why.context(format!(
                 "guest {name} did not come up\n{}",

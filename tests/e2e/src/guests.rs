@@ -5,13 +5,23 @@
 use crate::MODULES;
 use companion::{Disk, GuestConfig, Kind, Vif};
 
+/// A guest for our modules. The checking kernel needs twice the memory, and its first complaint is its last.
+fn ours(name: &str) -> GuestConfig {
+    let mut config = GuestConfig::new(name);
+    config.modules = Some(crate::modules());
+    if crate::checking_kernel() {
+        config.memory *= 2;
+        config.extra = "panic_on_warn=1".into();
+    }
+    config
+}
+
 /// Debian with its root disk, network and console on Oxen: three disks (and one that may only be
 /// read), two network interfaces.
 pub fn debian(name: &str) -> GuestConfig {
-    let mut config = GuestConfig::new(name);
-    config.memory = 768;
+    let mut config = ours(name);
+    config.memory += 256;
     config.root = true;
-    config.modules = Some(crate::modules());
     config.load = MODULES.map(String::from).into();
     config.disks = vec![
         Disk::new("xvdb", 256),
@@ -22,7 +32,7 @@ pub fn debian(name: &str) -> GuestConfig {
         },
     ];
     config.vifs = vec![Vif::new(0, "xenbr0"), Vif::new(1, "xenbr1")];
-    config.extra = "console=hvc0".into();
+    config.extra.push_str(" console=hvc0");
     // To tell a fault of ours from one of the tests or of the machine below: the same guest on
     // the kernel's own frontends. What names our drivers then fails, and nothing else.
     if std::env::var("OXEN_FRONTENDS").is_ok_and(|value| value == "kernel") {
@@ -36,8 +46,7 @@ pub fn debian(name: &str) -> GuestConfig {
 /// An initramfs with no module of ours loaded yet; few grant frames, so that they run out soon,
 /// and one disk whose emulated twin is in use.
 pub fn bare(name: &str) -> GuestConfig {
-    let mut config = GuestConfig::new(name);
-    config.modules = Some(crate::modules());
+    let mut config = ours(name);
     config.disks = vec![Disk::new("xvdb", 64), Disk::new("hdc", 16)];
     config.early = vec!["ata_piix".into(), "sd_mod".into()];
     config.vifs = vec![Vif::new(2, "xenbr0")];

@@ -4,9 +4,10 @@
 
 pub mod check;
 pub mod guests;
+pub mod spoil;
 pub mod suite;
 
-use anyhow::Error;
+use anyhow::{ensure, Error, Result};
 use companion::{Companion, Domain, BRIEF};
 use std::env;
 use std::path::PathBuf;
@@ -40,12 +41,28 @@ pub fn modules() -> PathBuf {
     }
 }
 
+/// The file of one of our modules.
+///
+/// # Errors
+///
+/// When it was not built.
+pub fn module(name: &str) -> Result<PathBuf> {
+    let file = modules().join(format!("{name}.ko"));
+    ensure!(file.is_file(), "there is no {}", file.display());
+    Ok(file)
+}
+
 /// A number from the environment, for runs that are to be longer or shorter.
 pub fn setting(name: &str, default: u64) -> u64 {
     env::var(name)
         .ok()
         .and_then(|value| value.parse().ok())
         .unwrap_or(default)
+}
+
+/// Whether guests boot the kernel with KASAN and lockdep (`make torture`) and not Debian's.
+pub fn checking_kernel() -> bool {
+    env::var_os("OXEN_TORTURE").is_some()
 }
 
 /// One round of many: an error tells which it was.

@@ -6,7 +6,7 @@
 use anyhow::{ensure, Context, Result};
 use companion::{Companion, Domain, BRIEF, LONG};
 use e2e::suite::Suite;
-use e2e::{check, explain, guests, setting, LOAD_ALL, MODULES, UNLOAD_ALL};
+use e2e::{check, checking_kernel, explain, guests, setting, spoil, LOAD_ALL, MODULES, UNLOAD_ALL};
 
 const NAME: &str = "bare";
 
@@ -25,6 +25,9 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
         report(twin_with_intx(&guest))
     });
     suite.test("bare/second-load", || second_load(&guest));
+    suite.test("bare/module-of-another-build", || {
+        report(another_build(&guest))
+    });
     suite.test("bare/disk-and-network", || report(disk_and_network(&guest)));
     suite.test("bare/unload-and-reload-20", || {
         report(reload(&guest, setting("OXEN_ROUNDS", 20)))
@@ -42,6 +45,9 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     suite.test("bare/unload-at-last", || {
         report(guest.sh_for(UNLOAD_ALL, LONG).map(drop))
     });
+    if checking_kernel() {
+        suite.test("bare/nothing-leaked", || check::nothing_leaked(&guest));
+    }
     suite.test("bare/dmesg-clean", || check::dmesg_is_clean(&guest));
     guest.close();
     suite.test("bare/destroy", || machine.destroy(NAME));
@@ -105,6 +111,19 @@ fn second_load(guest: &Domain) -> Result<()> {
             "no word about the second load of {module}"
         );
     }
+    Ok(())
+}
+
+/// A module made for another kernel, and one whose crates are not those that are loaded: each is refused by name.
+fn another_build(guest: &Domain) -> Result<()> {
+    let module = e2e::module("oxen_netfront")?;
+    let symbol = spoil::imported_from("grant_table", &module)?;
+    guest.sh("rmmod oxen_netfront")?;
+    for (text, word) in [("vermagic=", "version magic"), (&symbol, "Unknown symbol")] {
+        guest.put_bytes(&spoil::after(text, &module)?, "/tmp/spoilt.ko")?;
+        check::refuses(guest, "insmod /tmp/spoilt.ko", &["oxen_netfront", word])?;
+    }
+    guest.sh_for("modprobe oxen_netfront", LONG)?;
     Ok(())
 }
 

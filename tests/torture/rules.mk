@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0
+
+## make torture          the end-to-end suite on a guest kernel with KASAN, lockdep and leak detection: the check
+##                       before a release; E2E= for some of its tests, OXEN_ROUNDS= for how often what is repeated
+##
+
+.PHONY: torture
+
+torture:
+	@tests/torture/run $(E2E)
