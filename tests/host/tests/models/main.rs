@@ -2,6 +2,7 @@
 
 //! Memory models: loom runs the code of `abi` in every order that the barriers in it allow.
 
+mod console;
 mod event;
 mod grant;
 mod ring;
