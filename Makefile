@@ -42,8 +42,11 @@ TEST_STEPS := style unsafe fmt refusals clippy docs modules
 
 include $(wildcard tests/*/rules.mk)
 
+# The quick ones first.
+LATE_STEPS := e2e kunit
+
 test:
-	@scripts/test $(or $(STEPS),$(filter-out e2e,$(TEST_STEPS)) $(filter e2e,$(TEST_STEPS)))
+	@scripts/test $(or $(STEPS),$(filter-out $(LATE_STEPS),$(TEST_STEPS)) $(filter $(LATE_STEPS),$(TEST_STEPS)))
 
 # Checks
 # ---------------------------------------------------------------------------
