@@ -138,3 +138,14 @@ fn wall_clock_is_valid_when_written_and_possible() {
     page.poke(0, 3);
     assert_eq!(WallClock::read(&page, 0), None, "being written");
 }
+
+#[test]
+fn the_stable_bit_is_its_own() {
+    for flags in 0..=255u8 {
+        let info = TimeInfo {
+            flags,
+            ..zeroed::<TimeInfo>()
+        };
+        assert_eq!(info.is_tsc_stable(), flags & 1 == 1, "flags {flags:#x}");
+    }
+}
