@@ -181,13 +181,13 @@ fn with_parameter(guest: &Domain, module: &str, parameter: &str) -> Result<()> {
 
 /// Shell functions that play the toolstack: nodes of a device whose backend nobody runs.
 fn toolstack(id: u32) -> String {
-    // The backend lies where no driver of dom0 looks.
+    // The backend lies where no driver of dom0 looks. Its path is written last: with it the device is whole.
     format!(
         "set -e; fe=/local/domain/{id}/device; be=/local/domain/0/backend/none/{id}; \
          node() {{ xenstore-write \"$1\" \"$2\"; xenstore-chmod \"$1\" n0 b{id}; }}; \
          device() {{ node $be/$2 ''; node $be/$2/frontend $fe/$1/$2; node $be/$2/frontend-id {id}; node $be/$2/state 1; \
-         node $fe/$1/$2 ''; xenstore-chmod $fe/$1/$2 n{id} r0; node $fe/$1/$2/backend $be/$2; node $fe/$1/$2/backend-id 0; \
-         node $fe/$1/$2/mac ${{3:-00:16:3e:77:03:01}}; xenstore-write $fe/$1/$2/virtual-device $2; node $fe/$1/$2/state 1; xenstore-chmod $fe/$1/$2/state n{id} r0; }}; "
+         node $fe/$1/$2 ''; xenstore-chmod $fe/$1/$2 n{id} r0; node $fe/$1/$2/mac ${{3:-00:16:3e:77:03:01}}; \
+         node $fe/$1/$2/backend-id 0; node $fe/$1/$2/backend $be/$2; xenstore-write $fe/$1/$2/virtual-device $2; node $fe/$1/$2/state 1; xenstore-chmod $fe/$1/$2/state n{id} r0; }}; "
     )
 }
 
