@@ -116,92 +116,49 @@ impl<T: Send + Sync + 'static> PinnedDrop for DelayedCall<T> {
 mod tests {
     use super::*;
     use crate::{
-        new_wait_queue,
-        wait::{
-            Sleep,
-            WaitQueue,
-            Woken, //
-        }, //
-    };
-    use kernel::{
-        sync::atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        time::Delta, //
+        testing::Steps,
+        wait::Woken, //
     };
 
-    #[pin_data]
-    struct Calls {
-        made: Atomic<u32>,
-        #[pin]
-        queue: WaitQueue,
+    /// Asks to be called again until it was three times.
+    fn thrice(steps: &Steps) -> Option<u32> {
+        steps.step();
+        (steps.count() < 3).then_some(1)
     }
 
-    impl Calls {
-        fn new() -> Result<Arc<Self>> {
-            Arc::pin_init(
-                pin_init!(Self {
-                    made: Atomic::new(0),
-                    queue <- new_wait_queue!("oxen_delayed_test"),
-                }),
-                GFP_KERNEL,
-            )
-        }
-
-        fn count(&self) -> u32 {
-            self.made.load(Relaxed)
-        }
-
-        /// Asks to be called again until it was three times.
-        fn thrice(&self) -> Option<u32> {
-            self.made.add(1, Relaxed);
-            self.queue.wake_all();
-            (self.count() < 3).then_some(1)
-        }
-
-        fn wait(&self, count: u32, millis: i64) -> Woken {
-            let limit = Delta::from_millis(millis);
-            self.queue.wait(Sleep::Uninterruptible, Some(limit), || {
-                self.count() >= count
-            })
-        }
+    fn started() -> Result<(Arc<Steps>, Pin<KBox<DelayedCall<Steps>>>)> {
+        let steps = Steps::new()?;
+        let call = DelayedCall::new(thrice)?;
+        call.start(steps.clone());
+        Ok((steps, call))
     }
 
     #[test]
     fn is_called_as_often_as_it_asks() -> Result {
-        let calls = Calls::new()?;
-        let call = DelayedCall::new(Calls::thrice)?;
-        call.start(calls.clone());
+        let (steps, call) = started()?;
         call.schedule(0);
-        assert!(calls.wait(3, 20_000) == Woken::Ready);
+        assert!(steps.wait(3, 20_000) == Woken::Ready);
         call.stop();
-        assert_eq!(calls.count(), 3);
+        assert_eq!(steps.count(), 3);
         Ok(())
     }
 
     #[test]
-    fn is_not_called_before_the_start_or_after_the_stop() -> Result {
-        let calls = Calls::new()?;
-        let call = DelayedCall::new(Calls::thrice)?;
-        call.schedule(0);
-        call.start(calls.clone());
+    fn is_not_called_after_the_stop() -> Result {
+        let (steps, call) = started()?;
         call.schedule(1_000_000);
         call.stop();
         call.schedule(0);
-        assert!(calls.wait(1, 50) == Woken::TimedOut);
-        assert_eq!(calls.count(), 0);
+        assert!(steps.wait(1, 50) == Woken::TimedOut);
         Ok(())
     }
 
     #[test]
     fn a_later_time_replaces_an_earlier_one() -> Result {
-        let calls = Calls::new()?;
-        let call = DelayedCall::new(Calls::thrice)?;
-        call.start(calls.clone());
+        let (steps, call) = started()?;
         call.schedule(1_000_000);
         call.schedule(1);
-        assert!(calls.wait(3, 20_000) == Woken::Ready);
+        assert!(steps.wait(3, 20_000) == Woken::Ready);
         Ok(())
     }
 }

@@ -122,74 +122,33 @@ pub fn should_stop() -> bool {
 mod tests {
     use super::*;
     use crate::{
-        new_wait_queue,
-        wait::{
-            Sleep,
-            WaitQueue,
-            Woken, //
-        }, //
+        testing::Steps,
+        wait::Woken, //
     };
-    use kernel::{
-        sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            Arc, //
-        },
-        time::Delta, //
-    };
-
-    #[pin_data]
-    struct Shared {
-        steps: Atomic<u32>,
-        #[pin]
-        queue: WaitQueue,
-    }
-
-    fn shared() -> Result<Arc<Shared>> {
-        Arc::pin_init(
-            pin_init!(Shared {
-                steps: Atomic::new(0),
-                queue <- new_wait_queue!("oxen_kthread_test"),
-            }),
-            GFP_KERNEL,
-        )
-    }
 
     #[test]
     fn the_drop_waits_for_the_end() -> Result {
-        let shared = shared()?;
-        let theirs = shared.clone();
+        let steps = Steps::new()?;
+        let theirs = steps.clone();
         let thread = Thread::spawn(c"oxen_test", move || {
-            while !should_stop() {
-                let _ = theirs
-                    .queue
-                    .wait(Sleep::Idle, Some(Delta::from_millis(20)), should_stop);
-            }
-            theirs.steps.store(7, Relaxed);
+            theirs.step();
+            theirs.poll(should_stop);
+            theirs.step();
         })?;
+        // One that has not begun yet would never begin.
+        assert!(steps.wait(1, 20_000) == Woken::Ready);
+        assert_eq!(steps.count(), 1);
         drop(thread);
-        // It may also never have begun; then what it owned is gone all the same.
-        let steps = shared.steps.load(Relaxed);
-        assert!(steps == 7 || steps == 0);
+        assert_eq!(steps.count(), 2);
         Ok(())
     }
 
     #[test]
     fn one_that_returned_by_itself_is_dropped_as_well() -> Result {
-        let shared = shared()?;
-        let theirs = shared.clone();
-        let thread = Thread::spawn(c"oxen_test", move || {
-            theirs.steps.store(1, Relaxed);
-            theirs.queue.wake_all();
-        })?;
-        let woken = shared
-            .queue
-            .wait(Sleep::Uninterruptible, Some(Delta::from_secs(20)), || {
-                shared.steps.load(Relaxed) == 1
-            });
-        assert!(woken == Woken::Ready);
+        let steps = Steps::new()?;
+        let theirs = steps.clone();
+        let thread = Thread::spawn(c"oxen_test", move || theirs.step())?;
+        assert!(steps.wait(1, 20_000) == Woken::Ready);
         drop(thread);
         Ok(())
     }

@@ -30,6 +30,8 @@ pub mod page;
 pub mod pages;
 pub mod param;
 pub mod platform;
+#[cfg(CONFIG_KUNIT = "y")]
+mod testing;
 pub mod wait;
 pub mod work;
 pub mod workqueue;

@@ -19,4 +19,4 @@ coverage:
 
 asan:
 	@scripts/sdk root >/dev/null
-	@scripts/in-root tests/host/asan $(FILTER)
+	@scripts/in-root tests/host/run --asan $(FILTER)

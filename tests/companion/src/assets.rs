@@ -145,19 +145,18 @@ impl Assets {
     /// When it cannot be made.
     pub fn initramfs(&self, kind: &str) -> Result<PathBuf> {
         let agent = self.agent()?;
-        if let (Some((folder, release)), "domu") = (self.own_guest()?, kind) {
-            let args = [
-                kind.as_ref(),
-                release.as_ref(),
-                agent.as_ref(),
-                folder.as_ref(),
-            ];
-            return self.make("initramfs.sh", &args);
-        }
-        self.make(
-            "initramfs.sh",
-            &[kind.as_ref(), self.release.as_ref(), agent.as_ref()],
-        )
+        // No folder stands for Debian's kernel.
+        let (folder, release) = match self.own_guest()? {
+            Some(own) if kind == "domu" => own,
+            _ => (Path::new(""), self.release.clone()),
+        };
+        let args = [
+            kind.as_ref(),
+            release.as_ref(),
+            agent.as_ref(),
+            folder.as_ref(),
+        ];
+        self.make("initramfs.sh", &args)
     }
 
     /// The agent's program, linked statically: it runs where there is no C library.

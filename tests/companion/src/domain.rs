@@ -158,7 +158,8 @@ impl Domain {
     ///
     /// When it does not within `limit`: with what it printed last.
     pub fn until(&self, script: &str, limit: Duration) -> Result<String> {
-        let deadline = Instant::now() + patience(limit);
+        let whole = patience(limit);
+        let deadline = Instant::now() + whole;
         loop {
             let output = self.try_sh(script, limit)?;
             if output.success() {
@@ -168,7 +169,7 @@ impl Domain {
                 bail!(
                     "{}: not true within {} s: {script}\n{output}",
                     self.name,
-                    patience(limit).as_secs()
+                    whole.as_secs()
                 );
             }
             thread::sleep(Duration::from_millis(300));

@@ -273,7 +273,11 @@ fn exhausted(dom0: &Domain, guest: &Domain) -> Result<()> {
         "( for vif in $(xenstore-list {vifs}); do case $(xenstore-read {vifs}/$vif/state) in [456]) ;; *) exit 1 ;; esac; done )"
     );
     let mut attached = Vec::new();
-    let said = "dmesg | grep -iE 'oxen|vif-|vbd-' | grep -iE 'grant' | grep -iE 'exhausted|full|no .*left|none .*left|limit|run out|ran out|out of'";
+    let said = "dmesg | grep -q 'oxen_grant_table: grant table full:'";
+    ensure!(
+        !guest.try_sh(said, BRIEF)?.success(),
+        "the grant table was full before"
+    );
     for n in 0..8 {
         let mac = format!("00:16:3e:77:02:{n:02x}");
         dom0.try_sh(
