@@ -18,6 +18,8 @@ mod device;
 mod doorbell;
 mod driver;
 mod keys;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 mod link;
 mod pump;
 mod request;

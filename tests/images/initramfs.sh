@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# initramfs.sh dom0|domu RELEASE AGENT [FOLDER]: busybox, the agent, our init and the modules of Debian's
+# initramfs.sh dom0|domu RELEASE AGENT [FOLDER]: busybox, kmod, the agent, our init and the modules of Debian's
 # kernel that are needed before a root disk is there. Prints its path. With FOLDER the kernel is the one in
 # there, and modules that it lacks are left out.
 
@@ -29,7 +29,16 @@ if [ ! -f "$out" ]; then
 	for applet in $(busybox --list | grep -v '^busybox$'); do
 		ln -s busybox "$root/bin/$applet"
 	done
-	ln -s ../bin/modprobe "$root/sbin/modprobe"
+	# Debian's own module tools, by their full path: busybox's remove nothing that depends on something in use, and
+	# its shell prefers them.
+	for file in $(ldd "$(command -v kmod)" | grep -o '/[^ ]*'); do
+		mkdir -p "$root/$(dirname "$file")"
+		cp -L "$file" "$root/$file"
+	done
+	install -m 755 "$(command -v kmod)" "$root/bin/kmod"
+	for tool in depmod insmod lsmod modinfo modprobe rmmod; do
+		ln -s ../bin/kmod "$root/sbin/$tool"
+	done
 	install -m 755 "$images/$kind/initramfs-init" "$root/init"
 	for file in startup block vif; do
 		[ ! -e "$images/$kind/$file" ] || install -m 755 "$images/$kind/$file" "$root/companion/$file"

@@ -203,7 +203,7 @@ fn act(cli: Cli) -> Result<u8> {
                     domain.put(file, &format!("/tmp/{name}"))?;
                 }
             }
-            domain.sh(&format!("depmod -a {release}"))?;
+            domain.sh(&format!("/sbin/depmod -a {release}"))?;
         }
         Action::Logs { guest } => {
             let machine = machine()?;

@@ -280,14 +280,12 @@ pub fn refuses(guest: &Domain, load: &str, words: &[&str]) -> Result<String> {
 
 /// Among `said` there is one line of ours, and it has all the words.
 pub fn one_sentence(said: &str, words: &[&str]) -> Result<String> {
-    let mut ours: Vec<&str> = said
+    let ours: Vec<&str> = said
         .lines()
         .map(|line| line.split_once("] ").map_or(line, |(_, text)| text))
         .filter(|text| text.starts_with("oxen_"))
         .filter(|text| !text.contains("taint") && !text.contains("verification failed"))
         .collect();
-    // busybox tries a second way to load what was refused, and so it is said twice.
-    ours.dedup();
     let [line] = ours.as_slice() else {
         bail!("not one sentence but {}:\n{said}", ours.len());
     };

@@ -21,13 +21,22 @@ pub fn imported_from(krate: &str, module: &Path) -> Result<String> {
         .with_context(|| format!("{} imports nothing from {krate}", module.display()))
 }
 
-/// The module with another letter behind `text`, or at its end where a NUL follows, wherever it stands.
+/// The module, without what only a debugger reads, and with another letter behind `text`, or at its end where a NUL
+/// follows, wherever it stands.
 ///
 /// # Errors
 ///
-/// When the module cannot be read or has no such text.
+/// When the module cannot be read or has no such text, or binutils are missing.
 pub fn after(text: &str, module: &Path) -> Result<Vec<u8>> {
-    let mut bytes = fs::read(module).with_context(|| format!("{}", module.display()))?;
+    let stripped = tempfile::NamedTempFile::new()?;
+    let status = Command::new("strip")
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(stripped.path())
+        .arg(module)
+        .status()?;
+    ensure!(status.success(), "strip {}: {status}", module.display());
+    let mut bytes = fs::read(stripped.path())?;
     let places: Vec<usize> = bytes
         .windows(text.len())
         .enumerate()

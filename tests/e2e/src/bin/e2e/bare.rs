@@ -75,7 +75,9 @@ fn control_run(guest: &Domain) -> Result<()> {
 /// A disk whose emulated twin is in use is refused; once the twin's driver is gone it works. All of it with upcalls by
 /// pin, which only a guest's first load can have: Xen keeps the vectors once they are set.
 fn twin_with_intx(guest: &Domain) -> Result<()> {
-    let load = format!("modprobe oxen_xen_core && modprobe oxen_evtchn upcall=intx && {LOAD_ALL}");
+    let load = format!(
+        "/sbin/modprobe oxen_xen_core && /sbin/modprobe oxen_evtchn upcall=intx && {LOAD_ALL}"
+    );
     guest.until("ls /sys/block | grep -q ^sd", BRIEF)?;
     guest.sh_for(&load, LONG)?;
     // Each disk has been refused before any of them can be missed.
@@ -86,7 +88,7 @@ fn twin_with_intx(guest: &Domain) -> Result<()> {
     )?;
     guest.sh("! ls /sys/block | grep xvd")?;
     guest.sh_for(UNLOAD_ALL, LONG)?;
-    guest.sh("rmmod sd_mod; rmmod ata_piix")?;
+    guest.sh("/sbin/modprobe -r sd_mod; /sbin/modprobe -r ata_piix")?;
     guest.sh_for(&load, LONG)?;
     guest.until("[ -b /dev/xvdb ]", BRIEF)?;
     guest.sh("grep oxen-upcall /proc/interrupts | grep -q IO-APIC")?;
@@ -99,12 +101,7 @@ fn twin_with_intx(guest: &Domain) -> Result<()> {
 
 fn second_load(guest: &Domain) -> Result<()> {
     for module in MODULES {
-        let again = guest.try_sh(
-            &format!(
-                "insmod $(modinfo -n {module} 2>/dev/null || find /lib/modules -name {module}.ko)"
-            ),
-            BRIEF,
-        )?;
+        let again = guest.try_sh(&format!("/sbin/insmod $(/sbin/modinfo -n {module})"), BRIEF)?;
         ensure!(!again.success(), "{module} loaded a second time");
         ensure!(
             !again.stderr.trim().is_empty(),
@@ -118,12 +115,16 @@ fn second_load(guest: &Domain) -> Result<()> {
 fn another_build(guest: &Domain) -> Result<()> {
     let module = e2e::module("oxen_netfront")?;
     let symbol = spoil::imported_from("grant_table", &module)?;
-    guest.sh("rmmod oxen_netfront")?;
+    guest.sh("/sbin/modprobe -r oxen_netfront")?;
     for (text, word) in [("vermagic=", "version magic"), (&symbol, "Unknown symbol")] {
         guest.put_bytes(&spoil::after(text, &module)?, "/tmp/spoilt.ko")?;
-        check::refuses(guest, "insmod /tmp/spoilt.ko", &["oxen_netfront", word])?;
+        check::refuses(
+            guest,
+            "/sbin/insmod /tmp/spoilt.ko",
+            &["oxen_netfront", word],
+        )?;
     }
-    guest.sh_for("modprobe oxen_netfront", LONG)?;
+    guest.sh_for("/sbin/modprobe oxen_netfront", LONG)?;
     Ok(())
 }
 
@@ -167,7 +168,7 @@ fn reload(guest: &Domain, rounds: u64) -> Result<()> {
 fn with_parameter(guest: &Domain, module: &str, parameter: &str) -> Result<()> {
     guest.sh_for(UNLOAD_ALL, LONG)?;
     guest.sh_for(
-        &format!("modprobe oxen_xen_core && modprobe {module} {parameter}"),
+        &format!("/sbin/modprobe oxen_xen_core && /sbin/modprobe {module} {parameter}"),
         LONG,
     )?;
     guest.sh_for(LOAD_ALL, LONG)?;
@@ -207,7 +208,10 @@ fn silent_backend(dom0: &Domain, guest: &Domain) -> Result<()> {
     dom0.sh(&format!("xl block-detach {NAME} xvdh"))?;
     guest.until("[ ! -e /sys/block/xvdh ]", BRIEF)?;
     // The drivers can go and come while it waits.
-    guest.sh_for("rmmod oxen_netfront && modprobe oxen_netfront", LONG)?;
+    guest.sh_for(
+        "/sbin/modprobe -r oxen_netfront && /sbin/modprobe oxen_netfront",
+        LONG,
+    )?;
     // And it can be taken away.
     dom0.sh(&format!(
         "{play} xenstore-rm $fe/vbd/51792; xenstore-rm $fe/vif/7; xenstore-rm $be"

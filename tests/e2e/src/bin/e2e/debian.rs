@@ -55,6 +55,9 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
         interrupts_on_both_cpus(&guest)
     });
     suite.test("debian/irq-affinity-moves", || irq_affinity_moves(&guest));
+    suite.test("debian/cpu-goes-and-comes", || {
+        report(cpu_goes_and_comes(&guest))
+    });
     suite.test("debian/read-only-disk", || read_only_disk(&guest));
     suite.test("debian/partitions-and-flush", || report(partitions(&guest)));
     suite.test("debian/xenstore-tools", || store::tools(dom0, &guest, NAME));
@@ -160,6 +163,25 @@ fn irq_affinity_moves(guest: &Domain) -> Result<()> {
     Ok(())
 }
 
+/// A CPU's ports move away from it; when it is back it takes upcalls again.
+fn cpu_goes_and_comes(guest: &Domain) -> Result<()> {
+    let online = "/sys/devices/system/cpu/cpu1/online";
+    let work = "dd if=/dev/xvdb of=/dev/null bs=64k count=32 iflag=direct 2>/dev/null; \
+                ping -c 2 -W 20 10.77.0.1 >/dev/null";
+    guest.sh_for(
+        &format!("set -e; echo 0 >{online}; {work}; echo 1 >{online}; {work}"),
+        LONG,
+    )?;
+    let (before, _) = check::interrupts(guest)?;
+    irq_affinity_moves(guest)?;
+    let (after, _) = check::interrupts(guest)?;
+    ensure!(
+        after.len() == 2 && after[1] > before[1],
+        "no interrupt on the CPU that came back: {before:?}, then {after:?}"
+    );
+    Ok(())
+}
+
 fn read_only_disk(guest: &Domain) -> Result<()> {
     ensure!(
         guest.sh("blockdev --getro /dev/xvdd")?.trim() == "1",
@@ -224,7 +246,7 @@ fn console_flood(dom0: &Domain, guest: &Domain) -> Result<()> {
 fn reload_net(guest: &Domain, rounds: u64) -> Result<()> {
     for round in 1..=rounds.max(1) {
         guest
-            .sh_for("set -e; modprobe -r oxen_netfront; [ ! -d /sys/class/net/eth0 ]; modprobe oxen_netfront", LONG)
+            .sh_for("set -e; /sbin/modprobe -r oxen_netfront; [ ! -d /sys/class/net/eth0 ]; /sbin/modprobe oxen_netfront", LONG)
             .map_err(|why| why.context(format!("round {round}")))?;
         check::bring_up_network(guest)?;
     }

@@ -20,7 +20,7 @@ pub(crate) fn without_xen(suite: &mut Suite) {
         return;
     };
     suite.test("refusal/no-xen", || {
-        check::refuses(machine.domain(), "modprobe oxen_xen_core", &["Xen"]).map(drop)
+        check::refuses(machine.domain(), "/sbin/modprobe oxen_xen_core", &["Xen"]).map(drop)
     });
     suite.test("refusal/no-xen-leaves-nothing", || {
         check::dmesg_is_clean(machine.domain())
@@ -35,7 +35,7 @@ pub(crate) fn on_xen(suite: &mut Suite, machine: &Companion) {
         machine.create(&guests::with_c_support(name))
     }) {
         suite.test("refusal/c-support-active", || {
-            check::refuses(&guest, "modprobe oxen_xen_core", &["nopv"]).map(drop)
+            check::refuses(&guest, "/sbin/modprobe oxen_xen_core", &["nopv"]).map(drop)
         });
         suite.test("refusal/c-support-dmesg-clean", || {
             check::dmesg_is_clean(&guest)
