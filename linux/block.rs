@@ -12,6 +12,8 @@
 //! C headers: `include/linux/blk-mq.h`, `include/linux/blkdev.h`
 
 mod disk;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 mod limits;
 mod major;
 mod operations;

@@ -44,7 +44,7 @@ impl ModulePin {
         // SAFETY: A `ThisModule` points to a module whose code runs now.
         let pinned = unsafe { bindings::try_module_get(module) };
         // INVARIANT: The call above took the reference.
-        pinned.then_some(Self(module))
+        pinned.then(|| Self(module))
     }
 }
 

@@ -35,7 +35,7 @@ impl PageRef {
         // SAFETY: The page is valid by the safety requirements.
         let taken = unsafe { bindings::page_try_get(page.as_ptr()) };
         // INVARIANT: the helper took the reference that is kept here.
-        taken.then_some(Self { page })
+        taken.then(|| Self { page })
     }
 
     /// The frame number of the page.
@@ -49,5 +49,49 @@ impl Drop for PageRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariants one reference is ours; it is given up here and not used again.
         unsafe { bindings::page_put(self.page.as_ptr()) };
+    }
+}
+
+#[kernel::prelude::kunit_tests(oxen_page)]
+mod tests {
+    use super::*;
+    use kernel::prelude::*;
+
+    /// The page that a value on the heap lies in.
+    fn page_of<T>(value: &T) -> Result<NonNull<bindings::page>> {
+        // SAFETY: Heap memory has a page.
+        let page = unsafe { bindings::page_of(core::ptr::from_ref(value).cast()) };
+        NonNull::new(page).ok_or(EFAULT)
+    }
+
+    #[test]
+    fn slab_memory_is_not_counted_and_not_touched() -> Result {
+        let values = [
+            KBox::new([1u64; 8], GFP_KERNEL)?,
+            KBox::new([2; 8], GFP_KERNEL)?,
+        ];
+        for value in &values {
+            let page = page_of(&**value)?;
+            // SAFETY: The page holds the value, which is still allocated.
+            assert!(unsafe { PageRef::get(page) }.is_none());
+            // What was not taken was not given back either: that would make a count.
+            // SAFETY: As above.
+            assert!(unsafe { PageRef::get(page) }.is_none());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_outlives_its_owner_while_it_is_held() -> Result {
+        let owner = kernel::page::Page::alloc_page(GFP_KERNEL)?;
+        let page = NonNull::new(owner.as_ptr().cast()).ok_or(EFAULT)?;
+        // SAFETY: The page is allocated.
+        let held = unsafe { PageRef::get(page) }.ok_or(EFAULT)?;
+        drop(owner);
+        // A page that was freed has no count.
+        // SAFETY: The page is held.
+        assert!(unsafe { PageRef::get(page) }.is_some());
+        drop(held);
+        Ok(())
     }
 }

@@ -36,7 +36,7 @@ impl OwnedPage {
     /// The frame number of the page.
     pub fn gfn(&self) -> Gfn {
         // SAFETY: By the type invariants this is the address of a page.
-        Gfn(unsafe { bindings::pages_frame(self.base.as_ptr().cast()) })
+        Gfn(unsafe { bindings::page_frame(bindings::page_of(self.base.as_ptr().cast())) })
     }
 }
 
@@ -102,7 +102,7 @@ impl OwnedPages {
     /// The frame numbers of the pages, in order.
     pub fn gfns(&self) -> impl Iterator<Item = Gfn> + '_ {
         // SAFETY: By the type invariants this is the address of a page.
-        let first = unsafe { bindings::pages_frame(self.base.as_ptr().cast()) };
+        let first = unsafe { bindings::page_frame(bindings::page_of(self.base.as_ptr().cast())) };
         (first..).map(Gfn).take(self.count)
     }
 

@@ -203,7 +203,7 @@ impl<T: Operations> Disk<T> {
         // SAFETY: As above.
         let taken = unsafe { bindings::blk_get_queue(queue.as_ptr()) };
         // INVARIANT: a reference was just taken.
-        taken.then_some(QueueRef { queue })
+        taken.then(|| QueueRef { queue })
     }
 }
 

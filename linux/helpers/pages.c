@@ -9,7 +9,7 @@ void *oxen_helper_pages_alloc(size_t size)
 	return alloc_pages_exact(size, GFP_KERNEL | __GFP_ZERO);
 }
 
-u64 oxen_helper_pages_frame(const void *address)
+struct page *oxen_helper_page_of(const void *address)
 {
-	return page_to_pfn(virt_to_page(address));
+	return virt_to_page(address);
 }
