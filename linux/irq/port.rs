@@ -276,3 +276,122 @@ impl<S: Source> Drop for PortIrq<S> {
         }
     }
 }
+
+#[kunit_tests(oxen_irq_port)]
+mod tests {
+    use super::*;
+    use kernel::{
+        new_spinlock_irq,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            SpinLockIrq, //
+        },
+    };
+
+    /// Counts what the irq core asks of it.
+    struct Port {
+        number: Atomic<u32>,
+        handled: Atomic<u32>,
+        acked: Atomic<u32>,
+        /// 1 while events may come.
+        open: Atomic<u32>,
+        cpu: Atomic<u32>,
+    }
+
+    const NOWHERE: u32 = u32::MAX;
+
+    impl Source for Port {
+        fn ack(&self) {
+            self.acked.add(1, Relaxed);
+        }
+
+        fn mask(&self) {
+            self.open.store(0, Relaxed);
+        }
+
+        fn mask_ack(&self) {
+            self.mask();
+            self.ack();
+        }
+
+        fn unmask(&self) {
+            self.open.store(1, Relaxed);
+        }
+
+        fn retrigger(&self) {}
+
+        fn retarget(&self, cpus: &CpuSet<'_>) -> Option<u32> {
+            let cpu = cpus.online().last()?;
+            self.cpu.store(cpu, Relaxed);
+            Some(cpu)
+        }
+
+        fn handle(this: &Arc<Self>) {
+            this.handled.add(1, Relaxed);
+        }
+    }
+
+    fn port_irq() -> Result<PortIrq<Port>> {
+        let port = Port {
+            number: Atomic::new(0),
+            handled: Atomic::new(0),
+            acked: Atomic::new(0),
+            open: Atomic::new(0),
+            cpu: Atomic::new(NOWHERE),
+        };
+        let name = CString::try_from_fmt(fmt!("oxen-test"))?;
+        PortIrq::new(Arc::new(port, GFP_KERNEL)?, name, |port, irq| {
+            port.number.store(irq, Relaxed);
+        })
+    }
+
+    /// Fires as an upcall does, with interrupts off.
+    fn fire(irq: u32) -> Result<bool> {
+        let quiet: Pin<KBox<SpinLockIrq<()>>> = KBox::pin_init(new_spinlock_irq!(()), GFP_KERNEL)?;
+        let _off = quiet.lock();
+        Ok(super::super::dispatch(irq))
+    }
+
+    #[test]
+    fn an_event_is_noted_and_handled_until_the_end() -> Result {
+        let irq = port_irq()?;
+        let (number, port) = (irq.number(), irq.source().clone());
+        assert_eq!(port.number.load(Relaxed), number);
+        assert_eq!(port.open.load(Relaxed), 1);
+        for count in 1..4 {
+            assert!(fire(number)?);
+            assert_eq!(port.handled.load(Relaxed), count);
+            assert_eq!(port.acked.load(Relaxed), count);
+        }
+        irq.synchronize();
+        drop(irq);
+        assert!(!fire(number)?);
+        assert_eq!(port.handled.load(Relaxed), 3);
+        assert_eq!(port.open.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn it_goes_to_the_cpu_that_is_asked_for() -> Result {
+        let irq = port_irq()?;
+        for cpu in crate::cpu::online() {
+            irq.set_affinity(cpu)?;
+            assert_eq!(irq.source().cpu.load(Relaxed), cpu);
+        }
+        assert_eq!(irq.set_affinity(crate::cpu::count()), Err(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn the_source_goes_with_its_interrupt() -> Result {
+        let irq = port_irq()?;
+        let mut port = Some(irq.source().clone());
+        drop(irq);
+        let last = port.take().and_then(Arc::into_unique_or_drop);
+        assert!(last.is_some());
+        Ok(())
+    }
+}
