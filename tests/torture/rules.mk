@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 
 ## make torture          the end-to-end suite on a guest kernel with KASAN, lockdep and leak detection: the check
-##                       before a release; E2E= for some of its tests, OXEN_ROUNDS= for how often what is repeated
+##                       before a release; E2E= for some of its tests, OXEN_ROUNDS= for how often what is repeated,
+##                       OXEN_MIB= for how much data
 ##
 
 .PHONY: torture

@@ -42,11 +42,12 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     suite.test("debian/ping", || {
         report(check::ping(dom0, &guest).map(drop))
     });
-    suite.test("debian/tcp-64MiB-both-ways", || {
-        report(check::tcp_both_ways(dom0, &guest, 64).map(drop))
+    let mib = setting("OXEN_MIB", 64);
+    suite.test(&format!("debian/tcp-{mib}MiB-both-ways"), || {
+        report(check::tcp_both_ways(dom0, &guest, mib).map(drop))
     });
-    suite.test("debian/fio-verify-64MiB", || {
-        report(check::fio_verify(&guest, "xvdb", 64).map(drop))
+    suite.test(&format!("debian/fio-verify-{mib}MiB"), || {
+        report(check::fio_verify(&guest, "xvdb", mib).map(drop))
     });
     suite.test("debian/three-disks-two-nics-at-once", || {
         report(all_at_once(dom0, &guest))
@@ -89,8 +90,8 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     });
     suite.test("debian/io-after-hotplug", || {
         report((|| {
-            check::fio_verify(&guest, "xvdb", 16)?;
-            check::tcp_both_ways(dom0, &guest, 8).map(drop)
+            check::fio_verify(&guest, "xvdb", mib / 4)?;
+            check::tcp_both_ways(dom0, &guest, mib / 8).map(drop)
         })())
     });
     suite.test("debian/reload-net", || {
