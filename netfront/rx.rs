@@ -50,7 +50,10 @@ use grant_table::{
     Grant,
     Pool, //
 };
-use kernel::prelude::*;
+use kernel::{
+    alloc::kvec::PushError,
+    prelude::*, //
+};
 use linux::net::{
     napi::PollContext,
     page_pool::{
@@ -236,8 +239,9 @@ impl RxRing {
                 Part::Unused => self.post(buffer, counters),
                 Part::Data(fragment) => {
                     // There is room for as many as the assembler lets through.
-                    if let Err(error) = self.parts.push_within_capacity((buffer, fragment)) {
-                        let _ = error;
+                    let full = self.parts.push_within_capacity((buffer, fragment)).err();
+                    if let Some(PushError((buffer, _))) = full {
+                        drop(self.take_back(buffer, counters));
                     }
                 }
             }
