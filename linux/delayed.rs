@@ -126,7 +126,9 @@ mod tests {
         (steps.count() < 3).then_some(1)
     }
 
-    fn started() -> Result<(Arc<Steps>, Pin<KBox<DelayedCall<Steps>>>)> {
+    type Call = Pin<KBox<DelayedCall<Steps>>>;
+
+    fn started() -> Result<(Arc<Steps>, Call)> {
         let steps = Steps::new()?;
         let call = DelayedCall::new(thrice)?;
         call.start(steps.clone());

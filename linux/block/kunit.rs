@@ -101,7 +101,7 @@ impl Operations for Failing {
         let mut whole = queue.index() == 0 && request.op() == Op::Read;
         for segment in request.segments() {
             bytes += segment.len();
-            whole &= segment.len() > 0 && segment.offset() + segment.len() <= 4096;
+            whole &= !segment.is_empty() && segment.offset() + segment.len() <= 4096;
         }
         if !whole || bytes != request.bytes() {
             data.wrong.add(1, Relaxed);
