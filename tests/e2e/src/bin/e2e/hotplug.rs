@@ -13,9 +13,8 @@ pub(crate) fn blocks(dom0: &Domain, guest: &Domain, name: &str, rounds: u64) -> 
     dom0.sh(&format!("head -c 32M /dev/urandom >{image}"))?;
     let sum = dom0.sh(&format!("sha256sum <{image}"))?;
     let before = check::counters(guest)?;
-    // The pause leaves the toolstack its share of an emulated CPU.
     let load = guest.spawn_sh(
-        "while :; do dd if=/dev/xvdb of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null || exit 1; sleep 0.2; done",
+        "while :; do dd if=/dev/xvdb of=/dev/null bs=64k count=256 iflag=direct 2>/dev/null || exit 1; done",
     )?;
     for round in 1..=rounds {
         e2e::round(round, || {
