@@ -43,6 +43,8 @@ use kernel::{
     }, //
 };
 
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 mod layer;
 
 /// How many terminals there can be: as many as the layer has devices for.

@@ -33,6 +33,9 @@ use kernel::{
 
 use crate::wait::WaitQueue;
 
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
+
 /// What an open file can do at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Readiness {
@@ -156,8 +159,10 @@ unsafe extern "C" fn open<T: Stream>(
 ) -> c_int {
     kernel::error::from_result(|| {
         let wait = Arc::pin_init(crate::new_wait_queue!("linux::miscdev"), GFP_KERNEL)?;
+        // Before the stream, which from then on has to be released.
+        let place = KBox::<Open<T>>::new_uninit(GFP_KERNEL)?;
         let stream = T::open(wait.clone())?;
-        let open = KBox::new(Open { stream, wait }, GFP_KERNEL)?;
+        let open = KBox::write(place, Open { stream, wait });
         // SAFETY: The file is being opened, so this is the time to set its data.
         unsafe { (*file).private_data = open.into_foreign() };
         // SAFETY: As above; this cannot fail.

@@ -14,6 +14,8 @@
 pub mod device;
 mod ethtool;
 pub mod features;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 pub mod lock;
 pub mod napi;
 pub mod page_pool;

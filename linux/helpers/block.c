@@ -9,11 +9,6 @@ void *oxen_helper_blk_mq_rq_to_pdu(struct request *rq)
 	return blk_mq_rq_to_pdu(rq);
 }
 
-struct request *oxen_helper_blk_mq_rq_from_pdu(void *pdu)
-{
-	return blk_mq_rq_from_pdu(pdu);
-}
-
 /* Stores the next piece of *bio and its successors that lies within one page. */
 bool oxen_helper_bio_next_piece(struct bio **bio, struct bvec_iter *iter,
 				struct bio_vec *piece)
@@ -29,11 +24,6 @@ bool oxen_helper_bio_next_piece(struct bio **bio, struct bvec_iter *iter,
 			*iter = (*bio)->bi_iter;
 	}
 	return false;
-}
-
-struct device *oxen_helper_disk_to_dev(struct gendisk *disk)
-{
-	return disk_to_dev(disk);
 }
 
 struct queue_limits oxen_helper_queue_limits_start_update(struct request_queue *q)

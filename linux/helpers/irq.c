@@ -13,11 +13,6 @@
 #include <asm/hw_irq.h>
 #include <asm/irqdomain.h>
 
-bool oxen_helper_irqs_disabled(void)
-{
-	return irqs_disabled();
-}
-
 bool oxen_helper_cpu_in(const struct cpumask *mask, unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpumask_test_cpu(cpu, mask);

@@ -35,11 +35,6 @@ bool oxen_helper_netif_running(const struct net_device *dev)
 	return netif_running(dev);
 }
 
-bool oxen_helper_netif_carrier_ok(const struct net_device *dev)
-{
-	return netif_carrier_ok(dev);
-}
-
 void oxen_helper_netif_tx_disable(struct net_device *dev)
 {
 	netif_tx_disable(dev);
@@ -120,11 +115,6 @@ void oxen_helper_dev_kfree_skb_any(struct sk_buff *skb)
 	dev_kfree_skb_any(skb);
 }
 
-void oxen_helper_dev_consume_skb_any(struct sk_buff *skb)
-{
-	dev_consume_skb_any(skb);
-}
-
 struct sk_buff *oxen_helper_skb_get(struct sk_buff *skb)
 {
 	return skb_get(skb);
@@ -177,11 +167,6 @@ u8 oxen_helper_skb_ip_summed(const struct sk_buff *skb)
 void oxen_helper_skb_set_ip_summed(struct sk_buff *skb, u8 ip_summed)
 {
 	skb->ip_summed = ip_summed;
-}
-
-bool oxen_helper_skb_is_gso(const struct sk_buff *skb)
-{
-	return skb_is_gso(skb);
 }
 
 unsigned int oxen_helper_skb_gso_size(const struct sk_buff *skb)

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests of devices, polls, packets and pages.
+
+use super::{
+    super::{
+        features::Features,
+        page_pool::{
+            PagePool,
+            PAGE_SIZE, //
+        },
+        skb::{
+            Checksum,
+            MAX_FRAGS, //
+        }, //
+    },
+    receiver::Receiver,
+    Fixture,
+    Queue,
+    QUEUES, //
+};
+use crate::{
+    bindings,
+    wait::Woken, //
+};
+use core::{
+    mem::MaybeUninit,
+    ptr, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+
+/// Milliseconds to wait for what has to happen, and for what must not.
+const LONG: i64 = 20_000;
+const SHORT: i64 = 100;
+
+#[kunit_tests(oxen_net)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_comes_back_whole() -> Result {
+        let test = Fixture::opened()?;
+        let receiver = Receiver::new(&test.dev)?;
+        let mut bytes = 0;
+        for (i, (head, paged)) in [(60, 0), (300, 0), (64, 5), (64, 1436), (14, 1000)]
+            .into_iter()
+            .enumerate()
+        {
+            test.send(head, paged)?;
+            let packets = u32::try_from(i)? + 1;
+            assert_eq!(receiver.seen.packets.wait(packets, LONG), Woken::Ready);
+            bytes += head + paged;
+        }
+        assert_eq!(receiver.seen.bytes.load(Relaxed), bytes);
+        assert_eq!(receiver.seen.wrong.load(Relaxed), 0);
+        assert_eq!(test.queue()?.wrong(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_driver_has_no_room_for_stays_with_the_stack() -> Result {
+        let test = Fixture::opened()?;
+        let receiver = Receiver::new(&test.dev)?;
+        let napi = test.queue()?;
+        napi.inner.lock().busy = 1;
+        test.send(64, 1000)?;
+        assert_eq!(napi.offered.wait(1, LONG), Woken::Ready);
+        assert_eq!(receiver.seen.packets.wait(1, SHORT), Woken::TimedOut);
+        assert_eq!(napi.offered.count(), 1);
+        let queue = test.dev.tx_queue(0).ok_or(ENODEV)?;
+        assert!(queue.stopped());
+        queue.wake();
+        assert_eq!(receiver.seen.packets.wait(1, LONG), Woken::Ready);
+        assert_eq!(napi.offered.count(), 2);
+        assert_eq!(receiver.seen.wrong.load(Relaxed), 0);
+        assert!(test.dev.tx_queue(QUEUES as usize).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_poll_goes_on_until_it_is_done_and_completes_once() -> Result {
+        let test = Fixture::opened()?;
+        let napi = test.queue()?;
+        napi.inner.lock().again = 3;
+        Queue::schedule(&napi);
+        assert_eq!(napi.completed.wait(1, LONG), Woken::Ready);
+        assert_eq!(napi.polled.count(), 4);
+        assert_eq!(napi.completed.wait(2, SHORT), Woken::TimedOut);
+        napi.schedule_later(20);
+        assert_eq!(napi.completed.wait(2, LONG), Woken::Ready);
+        assert_eq!(napi.polled.count(), 5);
+        Ok(())
+    }
+
+    #[test]
+    fn a_device_that_is_down_or_gone_is_not_polled() -> Result {
+        let test = Fixture::opened()?;
+        let napi = test.queue()?;
+        test.down();
+        assert!(!test.dev.running());
+        Queue::schedule(&napi);
+        napi.schedule_later(1);
+        assert_eq!(napi.polled.wait(1, SHORT), Woken::TimedOut);
+        test.up()?;
+        Queue::schedule(&napi);
+        assert_eq!(napi.polled.wait(1, LONG), Woken::Ready);
+        assert_eq!(napi.completed.wait(1, LONG), Woken::Ready);
+        let polls = napi.polled.count();
+        napi.schedule_later(30);
+        drop(test);
+        Queue::schedule(&napi);
+        napi.schedule_later(1);
+        napi.enable();
+        Queue::schedule(&napi);
+        assert_eq!(napi.polled.wait(polls + 1, SHORT), Woken::TimedOut);
+        Ok(())
+    }
+
+    #[test]
+    fn a_device_that_does_not_open_can_be_tried_again() -> Result {
+        let test = Fixture::new()?;
+        test.dev.driver().refuses_to_open.store(1, Relaxed);
+        assert_eq!(test.up(), Err(ENODEV));
+        assert!(!test.dev.running());
+        test.dev.driver().refuses_to_open.store(0, Relaxed);
+        test.up()?;
+        assert!(test.dev.running());
+        assert!(test.attempt(|_, _| true)?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_packet_takes_only_what_is_inside_a_page() -> Result {
+        let test = Fixture::opened()?;
+        let right = test.attempt(|pool, context| {
+            let (Some(page), Some(mut skb)) = (pool.alloc(), context.alloc_skb(64)) else {
+                return false;
+            };
+            let room = skb.append_to_head(&page, 0, PAGE_SIZE + 1);
+            let full = skb.append_to_head(&page, 0, 1);
+            let mut right = (64..=PAGE_SIZE).contains(&room) && full == 0 && skb.len() == room;
+            let Some(mut skb) = context.alloc_skb(64) else {
+                return false;
+            };
+            right &= skb.append_to_head(&page, PAGE_SIZE - 3, 10) == 3;
+            right &= skb.append_to_head(&page, PAGE_SIZE, 1) == 0;
+            right &= skb.append_to_head(&page, usize::MAX, 1) == 0;
+            let mut page = page;
+            for (offset, len) in [(0, PAGE_SIZE + 1), (PAGE_SIZE - 1, 2), (usize::MAX, 1)] {
+                match skb.append_page(page, offset, len) {
+                    Ok(()) => return false,
+                    Err(back) => page = back,
+                }
+            }
+            right && skb.append_page(page, PAGE_SIZE - 1, 1).is_ok() && skb.len() == 4
+        })?;
+        assert!(right);
+        Ok(())
+    }
+
+    #[test]
+    fn a_packet_has_no_more_pages_than_there_are_places() -> Result {
+        let test = Fixture::opened()?;
+        let right = test.attempt(|pool, context| {
+            let Some(mut skb) = context.alloc_skb(64) else {
+                return false;
+            };
+            for _ in 0..MAX_FRAGS {
+                match pool.alloc().map(|page| skb.append_page(page, 1, 2)) {
+                    Some(Ok(())) => {}
+                    _ => return false,
+                }
+            }
+            let Some(page) = pool.alloc() else {
+                return false;
+            };
+            // Nothing goes to the head any more, either.
+            let late = skb.append_to_head(&page, 0, 1);
+            skb.append_page(page, 1, 2).is_err() && late == 0 && skb.len() == 2 * MAX_FRAGS
+        })?;
+        assert!(right);
+        Ok(())
+    }
+
+    #[test]
+    fn a_packet_without_a_header_or_checksum_is_dropped() -> Result {
+        let test = Fixture::opened()?;
+        let receiver = Receiver::new(&test.dev)?;
+        let right = test.attempt(|pool, context| {
+            let mut right = true;
+            for (len, checksum) in [(13, Checksum::Unknown), (14, Checksum::Blank)] {
+                let (Some(page), Some(mut skb)) = (pool.alloc(), context.alloc_skb(64)) else {
+                    return false;
+                };
+                right &= skb.append_to_head(&page, 0, len) == len;
+                right &= context.receive(skb, checksum).is_err();
+            }
+            right
+        })?;
+        assert!(right);
+        assert_eq!(receiver.seen.packets.count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_that_left_its_pool_outlives_it() -> Result {
+        let mut pool = PagePool::new(4)?;
+        let mut page = pool.alloc().ok_or(ENOMEM)?;
+        page.clear();
+        let pfn = page.pfn();
+        let kept = page.leave_pool().ok_or(ENOMEM)?;
+        // The pool must not give it out again.
+        let others = [pool.alloc(), pool.alloc(), pool.alloc()];
+        assert!(others.iter().flatten().all(|other| other.pfn() != pfn));
+        drop(others);
+        drop(pool);
+        drop(kept);
+        Ok(())
+    }
+
+    #[test]
+    fn features_and_mtu_follow_what_the_driver_says() -> Result {
+        let test = Fixture::opened()?;
+        // SAFETY: The device is registered.
+        let read = || unsafe { (Features((*test.dev.raw()).features), (*test.dev.raw()).mtu) };
+        assert!(read().0.contains(Features::SG | Features::RXCSUM));
+        let driver = test.dev.driver();
+        driver.max_mtu.store(600, Relaxed);
+        driver.features.store((!Features::SG).bits(), Relaxed);
+        test.dev.update_features();
+        assert_eq!(read().1, 600);
+        assert!(!read().0.contains(Features::SG));
+        assert!(read().0.contains(Features::RXCSUM));
+        Ok(())
+    }
+
+    #[test]
+    fn counters_and_names_are_the_drivers() -> Result {
+        let test = Fixture::opened()?;
+        let dev = test.dev.raw();
+        // SAFETY: The device is registered; all there is room for is zeroed plain data.
+        unsafe {
+            let mut stats: bindings::rtnl_link_stats64 = MaybeUninit::zeroed().assume_init();
+            bindings::dev_get_stats(dev, &mut stats);
+            assert_eq!((stats.rx_packets, stats.rx_bytes), (1, 2));
+            assert_eq!((stats.rx_errors, stats.rx_dropped), (3, 4));
+            assert_eq!((stats.tx_packets, stats.tx_bytes), (5, 6));
+            assert_eq!((stats.tx_errors, stats.tx_dropped), (7, 8));
+
+            let ops = &*(*dev).ethtool_ops;
+            let count = ops.get_sset_count.ok_or(EINVAL)?;
+            assert_eq!(
+                count(dev, bindings::ethtool_stringset_ETH_SS_STATS as i32),
+                4
+            );
+            assert!(count(dev, bindings::ethtool_stringset_ETH_SS_TEST as i32) < 0);
+
+            let mut names = [0u8; 4 * bindings::ETH_GSTRING_LEN as usize];
+            let strings = ops.get_strings.ok_or(EINVAL)?;
+            strings(
+                dev,
+                bindings::ethtool_stringset_ETH_SS_STATS,
+                names.as_mut_ptr(),
+            );
+            let last = names.get(3 * bindings::ETH_GSTRING_LEN as usize..);
+            let last = CStr::from_bytes_until_nul(last.ok_or(EINVAL)?);
+            assert_eq!(last.ok(), Some(c"queue_1_polled"));
+
+            let mut values = [0u64; 4];
+            let fill = ops.get_ethtool_stats.ok_or(EINVAL)?;
+            fill(dev, ptr::null_mut(), values.as_mut_ptr());
+            assert_eq!(values, [0, 1000, 0, 1000]);
+
+            let mut info: bindings::ethtool_drvinfo = MaybeUninit::zeroed().assume_init();
+            ops.get_drvinfo.ok_or(EINVAL)?(dev, &mut info);
+            assert!(info.driver.starts_with(b"oxen_test_loop\0"));
+        }
+        Ok(())
+    }
+}
