@@ -88,7 +88,6 @@ impl Globals {
 
 impl Drop for Globals {
     fn drop(&mut self) {
-        linux::hvc::unload();
         *debugfs::ROOT.lock() = None;
         *shared_info::PAGE.lock() = None;
     }
@@ -148,6 +147,12 @@ impl kernel::Module for XenCore {
         Ok(Self {
             _running: or_idle(Running::new(module))?,
         })
+    }
+}
+
+impl Drop for XenCore {
+    fn drop(&mut self) {
+        linux::hvc::unload();
     }
 }
 
