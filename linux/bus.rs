@@ -264,7 +264,10 @@ mod tests {
         const NAME: &'static CStr = c"oxen_test";
         type Device = u32;
         type Driver = (u32, Arc<Calls>);
-        const ATTRIBUTES: &'static [Attribute<Self>] = &[];
+        const ATTRIBUTES: &'static [Attribute<Self>] = &[Attribute {
+            name: c"number",
+            show: |device, text| write!(text, "{}", device.data()),
+        }];
 
         fn matches(device: &Device<Self>, driver: &Self::Driver) -> bool {
             *device.data() == driver.0

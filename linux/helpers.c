@@ -7,6 +7,7 @@
 
 #include "helpers/irq.c"
 #include "helpers/block.c"
+#include "helpers/bus.c"
 #include "helpers/page.c"
 #include "helpers/net.c"
 #include "helpers/delayed.c"

@@ -69,7 +69,10 @@ impl<B: Bus> Attributes<B> {
         }
         let mut list = KVec::with_capacity(raw.len() + 1, GFP_KERNEL)?;
         for file in raw.iter_mut() {
-            list.push(&raw mut file.attr.attr, GFP_KERNEL)?;
+            let attr = &raw mut file.attr.attr;
+            // SAFETY: The attribute is valid. Lockdep wants to hear of those that are not static.
+            unsafe { crate::bindings::sysfs_attr_init(attr.cast()) };
+            list.push(attr, GFP_KERNEL)?;
         }
         list.push(ptr::null_mut(), GFP_KERNEL)?;
         let mut group = KBox::new(bindings::attribute_group::default(), GFP_KERNEL)?;

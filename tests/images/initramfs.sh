@@ -46,7 +46,7 @@ if [ ! -f "$out" ]; then
 	install -m 755 "$agent" "$root/companion/agent"
 	: >"$root/companion/modules"
 	for module in $modules; do
-		if ! modprobe -d "$kernel" -S "$release" --show-depends "$module" >"$tmp/depends"; then
+		if ! modprobe -q -d "$kernel" -S "$release" --show-depends "$module" >"$tmp/depends"; then
 			[ -n "$folder" ] || fail "initramfs: kernel $release has no module $module."
 			continue
 		fi

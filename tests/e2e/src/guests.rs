@@ -11,7 +11,8 @@ fn ours(name: &str) -> GuestConfig {
     config.modules = Some(crate::modules());
     if crate::checking_kernel() {
         config.memory *= 2;
-        config.extra = "panic_on_warn=1".into();
+        // What it says has to reach the serial port before it panics.
+        config.extra = "panic_on_warn=1 loglevel=5".into();
     }
     config
 }
