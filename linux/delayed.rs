@@ -13,14 +13,22 @@ use core::{
     pin::Pin, //
 };
 use kernel::{
-    new_spinlock_irq,
     prelude::*,
+    static_lock_class,
     sync::{
         Arc,
+        LockClassKey,
         SpinLockIrq, //
     },
     types::Opaque,
 };
+
+/// Name and key of the lock's class. A name that is written in a generic function has another address in each crate that
+/// uses it, which lockdep takes for another class with the same key.
+#[inline(never)]
+fn lock_class() -> (&'static CStr, Pin<&'static LockClassKey>) {
+    (c"oxen_delayed_call", static_lock_class!())
+}
 
 /// A function to be called on a `T`, never twice at once.
 ///
@@ -50,6 +58,7 @@ impl<T: Send + Sync + 'static> DelayedCall<T> {
     ///
     /// `ENOMEM`.
     pub fn new(call: fn(&T) -> Option<u32>) -> Result<Pin<KBox<Self>>> {
+        let (name, key) = lock_class();
         KBox::pin_init(
             pin_init!(Self {
                 // INVARIANT: initialised here.
@@ -57,7 +66,7 @@ impl<T: Send + Sync + 'static> DelayedCall<T> {
                     // SAFETY: `work` is room for a delayed work that does not move any more.
                     unsafe { bindings::init_delayed_work(work, Some(Self::run)) }
                 }),
-                target <- new_spinlock_irq!(None, "oxen_delayed_call"),
+                target <- SpinLockIrq::new(None, name, key),
                 call,
             }),
             GFP_KERNEL,

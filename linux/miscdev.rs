@@ -18,7 +18,11 @@ use kernel::{
     },
     module::this_module,
     prelude::*,
-    sync::Arc,
+    static_lock_class,
+    sync::{
+        Arc,
+        LockClassKey, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -150,6 +154,12 @@ impl<T: Stream> PinnedDrop for Registration<T> {
     }
 }
 
+/// Name and key of the queues' lock; not in a generic function, as in [`delayed`](crate::delayed).
+#[inline(never)]
+fn lock_class() -> (&'static CStr, Pin<&'static LockClassKey>) {
+    (c"oxen_miscdev", static_lock_class!())
+}
+
 /// # Safety
 ///
 /// Called by the VFS for a new file of the device.
@@ -158,7 +168,8 @@ unsafe extern "C" fn open<T: Stream>(
     file: *mut bindings::file,
 ) -> c_int {
     kernel::error::from_result(|| {
-        let wait = Arc::pin_init(crate::new_wait_queue!("linux::miscdev"), GFP_KERNEL)?;
+        let (name, key) = lock_class();
+        let wait = Arc::pin_init(WaitQueue::new(name, key), GFP_KERNEL)?;
         // Before the stream, which from then on has to be released.
         let place = KBox::<Open<T>>::new_uninit(GFP_KERNEL)?;
         let stream = T::open(wait.clone())?;

@@ -21,10 +21,11 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    new_mutex,
     prelude::*,
+    static_lock_class,
     sync::{
         Arc,
+        LockClassKey,
         Mutex, //
     },
     types::Opaque, //
@@ -46,6 +47,12 @@ pub trait Poll: Send + Sync + Sized + 'static {
 
     /// The poll is complete: the queue may ask for interrupts again.
     fn completed(napi: &Napi<Self>);
+}
+
+/// Name and key of the state's lock; not in a generic function, as in [`delayed`](crate::delayed).
+#[inline(never)]
+fn lock_class() -> (&'static CStr, Pin<&'static LockClassKey>) {
+    (c"oxen_napi", static_lock_class!())
 }
 
 /// A polled queue of a device.
@@ -90,15 +97,20 @@ impl<Q: Poll> Napi<Q> {
         index: u32,
         queue: impl PinInit<Q, Error>,
     ) -> Result<Arc<Self>> {
+        let (name, key) = lock_class();
         let this = Arc::pin_init(
             try_pin_init!(Self {
                 napi <- Opaque::zeroed(),
                 retry <- Opaque::zeroed(),
                 index,
-                state <- new_mutex!(State {
-                    dev: ptr::null_mut(),
-                    enabled: false,
-                }),
+                state <- Mutex::new(
+                    State {
+                        dev: ptr::null_mut(),
+                        enabled: false,
+                    },
+                    name,
+                    key
+                ),
                 queue <- queue,
             }),
             GFP_KERNEL,
