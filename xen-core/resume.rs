@@ -85,9 +85,12 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        CHAIN
-            .lock()
-            .retain(|entry| !Arc::ptr_eq(&entry.what, &self.0));
+        let mut chain = CHAIN.lock();
+        chain.retain(|entry| !Arc::ptr_eq(&entry.what, &self.0));
+        if chain.is_empty() {
+            // Statics are not dropped with the module.
+            *chain = KVec::new();
+        }
     }
 }
 
