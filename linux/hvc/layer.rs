@@ -24,8 +24,10 @@ pub(super) struct Hvc {
 /// `struct hv_ops`.
 #[repr(C)]
 pub(super) struct Ops {
-    pub(super) get_chars: Option<unsafe extern "C" fn(number: u32, into: *mut u8, len: usize) -> isize>,
-    pub(super) put_chars: Option<unsafe extern "C" fn(number: u32, from: *const u8, len: usize) -> isize>,
+    pub(super) get_chars:
+        Option<unsafe extern "C" fn(number: u32, into: *mut u8, len: usize) -> isize>,
+    pub(super) put_chars:
+        Option<unsafe extern "C" fn(number: u32, from: *const u8, len: usize) -> isize>,
     pub(super) flush: Option<unsafe extern "C" fn(number: u32, may_sleep: bool) -> c_int>,
     notifier_add: Option<unsafe extern "C" fn(structure: *mut Hvc, data: c_int) -> c_int>,
     notifier_del: Option<unsafe extern "C" fn(structure: *mut Hvc, data: c_int)>,
