@@ -74,26 +74,28 @@ fn scripted(says: Says, alive: &Arc<Atomic<u32>>) -> Result<Arc<Scripted>> {
 /// Has the layer's function take five bytes.
 fn put() -> isize {
     let bytes = b"hello";
-    // SAFETY: The bytes are readable.
-    OPS.put_chars
-        .map_or(0, |put| unsafe { put(NUMBER, bytes.as_ptr(), bytes.len()) })
+    OPS.put_chars.map_or(0, |put| {
+        // SAFETY: The bytes are readable.
+        unsafe { put(NUMBER, bytes.as_ptr(), bytes.len()) }
+    })
 }
 
 /// Has the layer's function give up to five bytes.
 fn get() -> (isize, [u8; 5]) {
     let mut bytes = [b'-'; 5];
-    // SAFETY: The bytes are writable.
-    let got = OPS.get_chars.map_or(-1, |get| unsafe {
-        get(NUMBER, bytes.as_mut_ptr(), bytes.len())
+    let got = OPS.get_chars.map_or(-1, |get| {
+        // SAFETY: The bytes are writable.
+        unsafe { get(NUMBER, bytes.as_mut_ptr(), bytes.len()) }
     });
     (got, bytes)
 }
 
 /// Has the layer's function wait for room.
 fn flush(may_sleep: bool) -> c_int {
-    // SAFETY: The function has no requirements.
-    OPS.flush
-        .map_or(-1, |flush| unsafe { flush(NUMBER, may_sleep) })
+    OPS.flush.map_or(-1, |flush| {
+        // SAFETY: The function has no requirements.
+        unsafe { flush(NUMBER, may_sleep) }
+    })
 }
 
 #[kunit_tests(oxen_hvc)]

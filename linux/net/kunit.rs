@@ -282,8 +282,10 @@ fn protocol(skb: &SkBuff) -> [u8; 2] {
     let raw = skb.hold().into_raw();
     // SAFETY: The packet is held; the copy has room.
     unsafe { bindings::skb_copy_bits(raw, 12, protocol.as_mut_ptr().cast(), 2) };
-    // SAFETY: It was taken out above.
-    NonNull::new(raw).map(|raw| unsafe { SkBuff::from_raw(raw) }.consume(0));
+    if let Some(raw) = NonNull::new(raw) {
+        // SAFETY: It was taken out above.
+        unsafe { SkBuff::from_raw(raw) }.consume(0);
+    }
     protocol
 }
 
