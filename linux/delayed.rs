@@ -7,28 +7,22 @@
 //!
 //! C header: `include/linux/workqueue.h`
 
-use crate::bindings;
+use crate::{
+    bindings,
+    lock_class::lock_class, //
+};
 use core::{
     mem::offset_of,
     pin::Pin, //
 };
 use kernel::{
     prelude::*,
-    static_lock_class,
     sync::{
         Arc,
-        LockClassKey,
         SpinLockIrq, //
     },
     types::Opaque,
 };
-
-/// Name and key of the lock's class. A name that is written in a generic function has another address in each crate that
-/// uses it, which lockdep takes for another class with the same key.
-#[inline(never)]
-fn lock_class() -> (&'static CStr, Pin<&'static LockClassKey>) {
-    (c"oxen_delayed_call", static_lock_class!())
-}
 
 /// A function to be called on a `T`, never twice at once.
 ///
@@ -58,7 +52,7 @@ impl<T: Send + Sync + 'static> DelayedCall<T> {
     ///
     /// `ENOMEM`.
     pub fn new(call: fn(&T) -> Option<u32>) -> Result<Pin<KBox<Self>>> {
-        let (name, key) = lock_class();
+        let (name, key) = lock_class!(c"oxen_delayed_call");
         KBox::pin_init(
             pin_init!(Self {
                 // INVARIANT: initialised here.

@@ -22,6 +22,7 @@ pub mod delayed;
 pub mod hvc;
 pub mod irq;
 pub mod kthread;
+mod lock_class;
 pub mod memremap;
 pub mod miscdev;
 pub mod module;

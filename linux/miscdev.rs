@@ -18,11 +18,7 @@ use kernel::{
     },
     module::this_module,
     prelude::*,
-    static_lock_class,
-    sync::{
-        Arc,
-        LockClassKey, //
-    },
+    sync::Arc,
     types::{
         ForeignOwnable,
         Opaque, //
@@ -35,7 +31,10 @@ use kernel::{
     },
 };
 
-use crate::wait::WaitQueue;
+use crate::{
+    lock_class::lock_class,
+    wait::WaitQueue, //
+};
 
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
@@ -154,12 +153,6 @@ impl<T: Stream> PinnedDrop for Registration<T> {
     }
 }
 
-/// Name and key of the queues' lock; not in a generic function, as in [`delayed`](crate::delayed).
-#[inline(never)]
-fn lock_class() -> (&'static CStr, Pin<&'static LockClassKey>) {
-    (c"oxen_miscdev", static_lock_class!())
-}
-
 /// # Safety
 ///
 /// Called by the VFS for a new file of the device.
@@ -168,7 +161,7 @@ unsafe extern "C" fn open<T: Stream>(
     file: *mut bindings::file,
 ) -> c_int {
     kernel::error::from_result(|| {
-        let (name, key) = lock_class();
+        let (name, key) = lock_class!(c"oxen_miscdev");
         let wait = Arc::pin_init(WaitQueue::new(name, key), GFP_KERNEL)?;
         // Before the stream, which from then on has to be released.
         let place = KBox::<Open<T>>::new_uninit(GFP_KERNEL)?;

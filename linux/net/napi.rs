@@ -13,7 +13,10 @@ use super::{
         RxSkb, //
     },
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    lock_class::lock_class, //
+};
 use core::{
     marker::PhantomData,
     ops::Deref,
@@ -22,10 +25,8 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    static_lock_class,
     sync::{
         Arc,
-        LockClassKey,
         Mutex, //
     },
     types::Opaque, //
@@ -47,12 +48,6 @@ pub trait Poll: Send + Sync + Sized + 'static {
 
     /// The poll is complete: the queue may ask for interrupts again.
     fn completed(napi: &Napi<Self>);
-}
-
-/// Name and key of the state's lock; not in a generic function, as in [`delayed`](crate::delayed).
-#[inline(never)]
-fn lock_class() -> (&'static CStr, Pin<&'static LockClassKey>) {
-    (c"oxen_napi", static_lock_class!())
 }
 
 /// A polled queue of a device.
@@ -97,7 +92,7 @@ impl<Q: Poll> Napi<Q> {
         index: u32,
         queue: impl PinInit<Q, Error>,
     ) -> Result<Arc<Self>> {
-        let (name, key) = lock_class();
+        let (name, key) = lock_class!(c"oxen_napi");
         let this = Arc::pin_init(
             try_pin_init!(Self {
                 napi <- Opaque::zeroed(),
