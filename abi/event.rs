@@ -38,7 +38,9 @@ pub mod vcpu_info {
 
     /// Tells whether an upcall is pending on this vCPU, and takes it.
     ///
-    /// What was made pending before the upcall is visible after it.
+    /// What was made pending before the upcall is visible after it. A scan has to follow: it begins with a swap of the
+    /// pending selector or of the ready word, a full barrier, so the flag is down before they are looked at and an event
+    /// after that raises it again.
     pub fn take_upcall<M: Memory>(shared_info: &M, vcpu: VcpuId) -> bool {
         let Some(base) = offset(vcpu) else {
             return false;
@@ -50,8 +52,6 @@ pub mod vcpu_info {
             return false;
         }
         shared_info.write(flag, &[0]);
-        // The flag must be down before the pending words are looked at, or an event between both is lost.
-        shared_info.fence();
         true
     }
 }

@@ -48,7 +48,6 @@ impl<M: Memory> TwoLevel<M> {
             self.shared_info
                 .store_u64(MASK.wrapping_add(word.wrapping_mul(8)), u64::MAX);
         }
-        self.shared_info.fence();
     }
 
     /// Masks `port`.

@@ -169,14 +169,12 @@ impl<M: Memory> Ring<M> {
 
     /// Tells whether there is something to read, or an index to complain about.
     pub fn has_input(&self) -> bool {
-        self.memory.load_acquire_u32(RSP_PROD) != self.rsp_cons
+        self.memory.load_u32(RSP_PROD) != self.rsp_cons
     }
 
     /// Tells whether there is room to write, or an index to complain about.
     pub fn has_room(&self) -> bool {
-        self.req_prod
-            .wrapping_sub(self.memory.load_acquire_u32(REQ_CONS))
-            != RING_SIZE
+        self.req_prod.wrapping_sub(self.memory.load_u32(REQ_CONS)) != RING_SIZE
     }
 
     /// Tells whether the server's two indices are possible.
@@ -187,7 +185,7 @@ impl<M: Memory> Ring<M> {
 
     /// Drops all replies that lie in the ring. Only right when none of them continues in bytes yet to come.
     pub fn discard_input(&mut self) {
-        self.rsp_cons = self.memory.load_acquire_u32(RSP_PROD);
+        self.rsp_cons = self.memory.load_u32(RSP_PROD);
         self.memory.store_release_u32(RSP_CONS, self.rsp_cons);
     }
 

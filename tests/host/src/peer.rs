@@ -10,8 +10,12 @@ use std::cell::{Cell, RefCell};
 pub enum Access {
     /// Read these bytes: offset and length.
     Load(usize, usize),
+    /// The same, before whatever follows.
+    Acquire(usize, usize),
     /// Write these bytes: offset and length.
     Store(usize, usize),
+    /// The same, after whatever came before.
+    Release(usize, usize),
     /// A barrier.
     Fence,
 }
@@ -122,24 +126,29 @@ impl<A: Adversary> Peer<A> {
         page
     }
 
-    fn get<const N: usize>(&self, offset: usize) -> [u8; N] {
+    fn get<const N: usize>(&self, offset: usize, access: fn(usize, usize) -> Access) -> [u8; N] {
         assert_eq!(
             offset % N,
             0,
             "load of {N} bytes at {offset} is not aligned"
         );
-        self.enter(Access::Load(offset, N))[offset..offset + N]
+        self.enter(access(offset, N))[offset..offset + N]
             .try_into()
             .unwrap()
     }
 
-    fn put<const N: usize>(&self, offset: usize, value: [u8; N]) {
+    fn put<const N: usize>(
+        &self,
+        offset: usize,
+        value: [u8; N],
+        access: fn(usize, usize) -> Access,
+    ) {
         assert_eq!(
             offset % N,
             0,
             "store of {N} bytes at {offset} is not aligned"
         );
-        self.enter(Access::Store(offset, N))[offset..offset + N].copy_from_slice(&value);
+        self.enter(access(offset, N))[offset..offset + N].copy_from_slice(&value);
     }
 
     /// One atomic change: the adversary acts before it, not in the middle.
@@ -204,35 +213,35 @@ impl<A: Adversary> Memory for Peer<A> {
     }
 
     fn load_u16(&self, offset: usize) -> u16 {
-        u16::from_le_bytes(self.get(offset))
+        u16::from_le_bytes(self.get(offset, Access::Load))
     }
 
     fn store_release_u16(&self, offset: usize, value: u16) {
-        self.put(offset, value.to_le_bytes());
+        self.put(offset, value.to_le_bytes(), Access::Release);
     }
 
     fn load_u32(&self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.get(offset))
+        u32::from_le_bytes(self.get(offset, Access::Load))
     }
 
     fn load_acquire_u32(&self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.get(offset))
+        u32::from_le_bytes(self.get(offset, Access::Acquire))
     }
 
     fn store_u32(&self, offset: usize, value: u32) {
-        self.put(offset, value.to_le_bytes());
+        self.put(offset, value.to_le_bytes(), Access::Store);
     }
 
     fn store_release_u32(&self, offset: usize, value: u32) {
-        self.put(offset, value.to_le_bytes());
+        self.put(offset, value.to_le_bytes(), Access::Release);
     }
 
     fn load_u64(&self, offset: usize) -> u64 {
-        u64::from_le_bytes(self.get(offset))
+        u64::from_le_bytes(self.get(offset, Access::Load))
     }
 
     fn store_u64(&self, offset: usize, value: u64) {
-        self.put(offset, value.to_le_bytes());
+        self.put(offset, value.to_le_bytes(), Access::Store);
     }
 
     exchange! {

@@ -407,7 +407,7 @@ fn xenstore_page(t: &mut Truth) {
             .borrow()
             .iter()
             .filter_map(|a| match a {
-                Access::Store(at, _) => Some(*at),
+                Access::Store(at, _) | Access::Release(at, _) => Some(*at),
                 _ => None,
             })
             .collect();
@@ -418,7 +418,9 @@ fn xenstore_page(t: &mut Truth) {
     ring.read(&mut [0; 4]).unwrap();
     assert_eq!(stores(&seen), [at(t, "rsp_cons")]);
     assert!(seen.borrow().contains(&Access::Load(at(t, "rsp"), 1)));
-    assert!(seen.borrow().contains(&Access::Load(at(t, "rsp_prod"), 4)));
+    assert!(seen
+        .borrow()
+        .contains(&Access::Acquire(at(t, "rsp_prod"), 4)));
     for field in [
         "req",
         "rsp",

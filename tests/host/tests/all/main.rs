@@ -2,6 +2,7 @@
 
 //! Layouts, properties and hostile peers, one file per subject.
 
+mod barriers;
 mod block;
 mod connection;
 mod console;

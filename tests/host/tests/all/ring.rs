@@ -201,7 +201,7 @@ fn response_for_a_request_not_yet_pushed() {
 fn requests_are_not_read_back() {
     // The other end overwrites whatever lies in the page before each access, indices of ours included.
     let page = Peer::new(4096, |page: &mut [u8], access: Access| {
-        if !matches!(access, Access::Load(8, 4)) {
+        if !matches!(access, Access::Acquire(8, 4)) {
             page[..8].fill(0xee);
             page[64..].fill(0xee);
         }

@@ -4,7 +4,7 @@
 //!
 //! Two barriers have no model that fails without them: output is written after the load of the backend's index, and the
 //! index of input is stored after its bytes were loaded. A store that passes an earlier load is what neither loom nor
-//! x86 does.
+//! x86 does; `all/barriers.rs` sees that they are there.
 
 use abi::{
     console::{Ring, IN_CONS, IN_PROD, OUT, OUT_CONS, OUT_PROD, SIZE},
