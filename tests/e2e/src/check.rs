@@ -141,7 +141,6 @@ pub fn dmesg_is_clean(guest: &Domain) -> Result<()> {
         "DEBUG_LOCKS_WARN",
         "nobody cared",
         "scheduling while atomic",
-        "use-after-free",
         "protection fault",
         "invalid opcode",
     ];
