@@ -496,6 +496,26 @@ mod tests {
         with_page(|memory| assert_eq!(memory.load_u64(4096), 0));
     }
 
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "access of 9 bytes"))]
+    fn copies_outside_are_seen_in_host_builds() {
+        with_page(|memory| memory.write(4088, &[0; 9]));
+    }
+
+    #[test]
+    fn a_copy_takes_the_widest_steps() {
+        let steps = |offset, len| {
+            let mut all = std::vec![];
+            RawMemory::steps(offset, len, |at, width| all.push((at, width)));
+            all
+        };
+        assert_eq!(steps(8, 16), [(0, 8), (8, 8)]);
+        assert_eq!(steps(1, 15), [(0, 1), (1, 2), (3, 4), (7, 8)]);
+        assert_eq!(steps(16, 7), [(0, 4), (4, 2), (6, 1)]);
+        assert_eq!(steps(4, 5), [(0, 4), (4, 1)]);
+        assert_eq!(steps(2, 3), [(0, 2), (2, 1)]);
+    }
+
     crate::wire! {
         struct Sample {
             a: u32,

@@ -100,6 +100,17 @@ fn console() {
             Access::Release(console::IN_CONS, 4),
         ]
     );
+    let nothing = trace(&page, || {
+        assert_eq!(ring.read(&mut [0; 2]), Ok(0));
+        assert_eq!(ring.write(b""), Ok(0));
+    });
+    assert_eq!(
+        nothing,
+        [
+            Access::Acquire(console::IN_PROD, 4),
+            Access::Acquire(console::OUT_CONS, 4),
+        ]
+    );
     page.poke(console::IN_PROD, u32::MAX);
     let dropped = trace(&page, || assert!(ring.read(&mut [0; 2]).is_err()));
     assert_eq!(
