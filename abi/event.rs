@@ -82,5 +82,7 @@ mod tests {
         assert!(vcpu_info::take_upcall(&info, VcpuId(1)));
         assert!(!vcpu_info::take_upcall(&info, VcpuId(1)));
         assert!(!vcpu_info::take_upcall(&info, VcpuId(32)));
+        assert_eq!(vcpu_info::offset(VcpuId(31)), Some(31 * 64));
+        assert_eq!(vcpu_info::offset(VcpuId(32)), None);
     }
 }

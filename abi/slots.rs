@@ -294,6 +294,7 @@ mod tests {
             assert_eq!(table.get(other), Err(UnknownId::NotHeld));
         }
         assert_eq!(table.held(), 1);
+        assert!(!table.is_empty() && !table.is_full());
         assert_eq!(table.take(u64::from(id)), Ok('x'));
         assert_eq!(table.take(u64::from(id)), Err(UnknownId::NotHeld));
         assert!(table.is_empty());

@@ -228,6 +228,7 @@ mod tests {
             (32, 2, 1)
         );
         assert_eq!((agreed.ring_pages(), agreed.cache()), (2, Cache::Flush));
+        assert!(agreed.indirect());
     }
 
     #[test]

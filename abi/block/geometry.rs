@@ -264,5 +264,14 @@ mod tests {
         };
         let geometry = Geometry::check(&described).unwrap();
         assert!(geometry.read_only() && !geometry.removable() && !geometry.cdrom());
+        let of = |info| {
+            Geometry::check(&Described {
+                info: Some(info),
+                ..disk(8)
+            })
+            .unwrap()
+        };
+        assert!(of(1).cdrom() && !of(1).removable() && !of(1).read_only());
+        assert!(of(2).removable() && !of(2).cdrom() && !of(2).read_only());
     }
 }

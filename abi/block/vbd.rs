@@ -269,6 +269,10 @@ mod tests {
         // The same name with other minors, and the same minors with another name.
         assert!(collide(1 << 28 | 1 << 8, 51728));
         assert!(collide(1 << 28 | 1 << 8, 65 << 8));
+        let (extended, scsi) = (1 << 28 | 16 << 8, 65 << 8);
+        assert!(collide(extended, scsi));
+        assert!(collide(extended | 1, scsi) && collide(extended, scsi | 1));
+        assert!(collide(extended | 1, scsi | 1) && !collide(extended | 1, scsi | 2));
         assert!(!collide(1 << 28 | 16 << 8, 51712));
     }
 
