@@ -124,7 +124,9 @@ mod tests {
     fn only_the_operation_that_was_sent_is_believed() {
         for sent in ALL {
             for operation in 0..=u8::MAX {
-                let outcome = Response::forge(1, operation, 0).outcome(sent);
+                let response = Response::forge(7, operation, 0);
+                assert_eq!(response.id(), 7);
+                let outcome = response.outcome(sent);
                 if operation == sent.code() {
                     assert_eq!(outcome, Ok(Outcome::Done));
                 } else {

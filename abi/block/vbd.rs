@@ -218,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn partitions_are_told_from_disks() {
+        let parts = |number| {
+            let vbd = Vbd::parse(number).unwrap();
+            (vbd.disk(), vbd.partition(), vbd.is_partition())
+        };
+        assert_eq!(parts(51728), (1, 0, false));
+        assert_eq!(parts(51747), (2, 3, true));
+        assert_eq!(parts(1 << 28 | 16 << 8 | 5), (16, 5, true));
+    }
+
+    #[test]
     fn minors_follow_the_format() {
         let minors = |n| {
             Vbd::parse(n)

@@ -234,6 +234,32 @@ mod tests {
     }
 
     #[test]
+    fn the_bits_of_a_word() {
+        assert_eq!(PAGES, 128);
+        setup(|array, _, _| {
+            let port = Port(1029);
+            let word = || {
+                let (page, at) = array.word(port).unwrap();
+                page.load_u32(at)
+            };
+            assert_eq!((word(), array.is_masked(port)), (MASKED, true));
+            assert!(!array.unmask(port));
+            assert_eq!((word(), array.is_masked(port)), (0, false));
+            array.set_pending(port);
+            assert_eq!((word(), array.is_masked(port)), (PENDING, false));
+            // It was not masked, so it has been announced.
+            assert!(!array.unmask(port));
+            array.mask(port);
+            assert_eq!((word(), array.is_masked(port)), (PENDING | MASKED, true));
+            array.clear_pending(port);
+            assert_eq!(word(), MASKED);
+            array.set_pending(port);
+            assert!(array.unmask(port));
+            assert_eq!(word(), PENDING);
+        });
+    }
+
+    #[test]
     fn takes_in_order_and_by_priority() {
         setup(|array, control, xen| {
             for port in [5, 1030, 7, 9] {
@@ -287,6 +313,8 @@ mod tests {
                 array.clear_pending(port);
                 seen += 1;
             }));
+            // Another owner of the same queues goes on.
+            let mut queues = Queues::from_heads(queues.heads());
             assert!(queues.scan(array, control, 15, |port| {
                 array.clear_pending(port);
                 seen += 1;

@@ -157,6 +157,7 @@ mod tests {
         assert!(!ports.unmask(Port(70)));
         assert!(!ports.is_masked(Port(70)));
         ports.mask(Port(70));
+        assert!(ports.is_masked(Port(70)));
         ports.set_pending(Port(70));
         assert!(ports.unmask(Port(70)));
         assert!(ports.is_masked(Port(70)));

@@ -160,6 +160,13 @@ mod tests {
     }
 
     #[test]
+    fn each_head_counts_the_changes() {
+        assert_eq!(next_head(5 << 32 | 3, 9), 6 << 32 | 9);
+        assert_eq!(next_head(u64::MAX, 9), 9);
+        assert_eq!((top(6 << 32 | 9), top(9)), (9, 9));
+    }
+
+    #[test]
     fn all_come_out_once_and_go_back() {
         for n in [0, 1, 2, 300] {
             let free = slots(n);
