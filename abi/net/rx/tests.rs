@@ -63,7 +63,9 @@ const VALID: u16 = rx_flags::DATA_VALIDATED;
 #[test]
 fn one_slot_is_a_packet() {
     let (parts, packet) = feed(&[slot(2, VALID, 60)]);
-    assert_eq!(parts, [Part::Data(Fragment { offset: 2, len: 60 })]);
+    let piece = Fragment { offset: 2, len: 60 };
+    assert_eq!((piece.offset(), piece.len()), (2, 60));
+    assert_eq!(parts, [Part::Data(piece)]);
     assert_eq!(
         packet,
         Ok(RxPacket {
