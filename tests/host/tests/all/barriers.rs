@@ -124,11 +124,8 @@ fn console() {
 
 #[test]
 fn xenstore() {
+    use crate::xenstore::{REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD};
     const REPLIES: usize = 1024;
-    const REQ_CONS: usize = 2048;
-    const REQ_PROD: usize = 2052;
-    const RSP_CONS: usize = 2056;
-    const RSP_PROD: usize = 2060;
     const CONNECTION: usize = 2068;
     let page = page(4096);
     let mut ring = store::Ring::new(&page);

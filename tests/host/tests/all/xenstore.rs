@@ -17,10 +17,10 @@ use host_tests::peer::{Idle, Peer, Scribbler};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-const REQ_CONS: usize = 2048;
-const REQ_PROD: usize = 2052;
-const RSP_CONS: usize = 2056;
-const RSP_PROD: usize = 2060;
+pub(crate) const REQ_CONS: usize = 2048;
+pub(crate) const REQ_PROD: usize = 2052;
+pub(crate) const RSP_CONS: usize = 2056;
+pub(crate) const RSP_PROD: usize = 2060;
 
 #[test]
 fn ring_indices_further_apart_than_1024() {
