@@ -56,6 +56,7 @@ use linux::{
         Name, //
     },
     delayed::DelayedCall,
+    new_delayed_call, //
 };
 use xen_core::{
     emulated_twin_attached,
@@ -132,7 +133,7 @@ impl xenbus::Driver for Frontend {
                     resizes: 0,
                 }),
                 disk <- new_mutex!(None),
-                adder: DelayedCall::new(Self::add_disk)?,
+                adder: new_delayed_call!("oxen_blkfront_add", Self::add_disk)?,
             }? Error),
             GFP_KERNEL,
         )?;
@@ -387,8 +388,8 @@ impl Frontend {
             }
         }
         // Whoever is adding the disk ends soon: its requests are answered, or fail.
-        let mut disk = self.disk.lock();
-        if let Some(disk) = (*disk).as_mut() {
+        let mut disk = self.disk.lock().take();
+        if let Some(disk) = &mut disk {
             if !alive && disk.is_added() {
                 disk.mark_dead();
             }
@@ -403,7 +404,7 @@ impl Frontend {
             shared.fail_all();
             shared.close();
         }
-        drop(disk.take());
+        drop(disk);
         inner.connection.closed();
     }
 }

@@ -28,7 +28,8 @@ use kernel::{
 };
 use linux::{
     block::QueueRef,
-    delayed::DelayedCall, //
+    delayed::DelayedCall,
+    new_delayed_call, //
 };
 use xenbus::Device;
 
@@ -79,8 +80,8 @@ impl Shared {
                 restart: SetOnce::new(),
                 flush_lost: Atomic::new(false),
                 recheck_ms: Atomic::new(RECHECK_FIRST_MS),
-                recheck: DelayedCall::new(Self::recheck)?,
-                deadline: DelayedCall::new(Self::expire)?,
+                recheck: new_delayed_call!("oxen_blkfront_recheck", Self::recheck)?,
+                deadline: new_delayed_call!("oxen_blkfront_expire", Self::expire)?,
                 device,
                 _file: CountersFile::new(claim.vbd(), counters)?,
                 claim,

@@ -35,7 +35,8 @@ use kernel::{
 use linux::{
     cpu,
     delayed::DelayedCall,
-    irq, //
+    irq,
+    new_delayed_call, //
 };
 use xen_core::{
     hypercall::event as hypercall,
@@ -110,7 +111,7 @@ impl Events {
                 upcall: AtomicU32::new(0),
                 map: Map::new()?,
                 ports: KBox::pin_init(new_mutex!(KVec::new(), "oxen_evtchn_ports"), GFP_KERNEL)?,
-                later: DelayedCall::new(Self::end_held_back)?,
+                later: new_delayed_call!("oxen_evtchn_late", Self::end_held_back)?,
                 next: AtomicU64::new(u64::MAX),
             },
             GFP_KERNEL,

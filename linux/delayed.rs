@@ -19,10 +19,23 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
+        LockClassKey,
         SpinLockIrq, //
     },
     types::Opaque,
 };
+
+/// Makes an idle [`DelayedCall`] with a lock class of its own: `new_delayed_call!("name", function)`.
+#[macro_export]
+macro_rules! new_delayed_call {
+    ($name:literal, $call:expr) => {
+        $crate::delayed::DelayedCall::new(
+            $call,
+            ::kernel::c_str!($name),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
 
 /// A function to be called on a `T`, never twice at once.
 ///
@@ -46,21 +59,35 @@ unsafe impl<T: Send + Sync + 'static> Send for DelayedCall<T> {}
 unsafe impl<T: Send + Sync + 'static> Sync for DelayedCall<T> {}
 
 impl<T: Send + Sync + 'static> DelayedCall<T> {
-    /// Makes a call that is idle. When `call` returns a number, it is called again after as many milliseconds.
+    /// Makes a call that is idle; use [`new_delayed_call!`](crate::new_delayed_call).
+    ///
+    /// When `call` returns a number, it is called again after as many milliseconds. Lockdep takes waiting for the call
+    /// as taking a lock of the class `name` and `class`.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn new(call: fn(&T) -> Option<u32>) -> Result<Pin<KBox<Self>>> {
-        let (name, key) = lock_class!(c"oxen_delayed_call");
+    pub fn new(
+        call: fn(&T) -> Option<u32>,
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> Result<Pin<KBox<Self>>> {
+        let (target_name, target_class) = lock_class!(c"oxen_delayed_call");
         KBox::pin_init(
             pin_init!(Self {
                 // INVARIANT: initialised here.
                 work <- Opaque::ffi_init(|work| {
-                    // SAFETY: `work` is room for a delayed work that does not move any more.
-                    unsafe { bindings::init_delayed_work(work, Some(Self::run)) }
+                    // SAFETY: `work` is room for a delayed work that does not move any more; name and class are static.
+                    unsafe {
+                        bindings::init_delayed_work(
+                            work,
+                            Some(Self::run),
+                            name.as_char_ptr(),
+                            class.as_ptr().cast(),
+                        )
+                    }
                 }),
-                target <- SpinLockIrq::new(None, name, key),
+                target <- SpinLockIrq::new(None, target_name, target_class),
                 call,
             }),
             GFP_KERNEL,
@@ -122,6 +149,10 @@ mod tests {
         testing::Steps,
         wait::Woken, //
     };
+    use kernel::{
+        new_mutex,
+        sync::Mutex, //
+    };
 
     /// Asks to be called again until it was three times.
     fn thrice(steps: &Steps) -> Option<u32> {
@@ -133,7 +164,7 @@ mod tests {
 
     fn started() -> Result<(Arc<Steps>, Call)> {
         let steps = Steps::new()?;
-        let call = DelayedCall::new(thrice)?;
+        let call = new_delayed_call!("oxen_test_thrice", thrice)?;
         call.start(steps.clone());
         Ok((steps, call))
     }
@@ -164,6 +195,52 @@ mod tests {
         call.schedule(1_000_000);
         call.schedule(1);
         assert!(steps.wait(3, 20_000) == Woken::Ready);
+        Ok(())
+    }
+
+    /// What two calls share.
+    #[pin_data]
+    struct Pair {
+        #[pin]
+        lock: Mutex<()>,
+        steps: Arc<Steps>,
+    }
+
+    fn locking(pair: &Pair) -> Option<u32> {
+        let _guard = pair.lock.lock();
+        pair.steps.step();
+        None
+    }
+
+    fn slow(pair: &Pair) -> Option<u32> {
+        pair.steps.step();
+        let _ = pair.steps.wait(u32::MAX, 100);
+        None
+    }
+
+    /// If both calls were of one class, lockdep would report a deadlock, which fails the run.
+    #[test]
+    fn a_call_is_stopped_under_a_lock_that_another_takes() -> Result {
+        let steps = Steps::new()?;
+        let pair = Arc::pin_init(
+            pin_init!(Pair {
+                lock <- new_mutex!(()),
+                steps,
+            }),
+            GFP_KERNEL,
+        )?;
+        let first = new_delayed_call!("oxen_test_locking", locking)?;
+        let second = new_delayed_call!("oxen_test_slow", slow)?;
+        first.start(pair.clone());
+        second.start(pair.clone());
+        first.schedule(0);
+        assert!(pair.steps.wait(1, 20_000) == Woken::Ready);
+        first.stop();
+        second.schedule(0);
+        assert!(pair.steps.wait(2, 20_000) == Woken::Ready);
+        let guard = pair.lock.lock();
+        second.stop();
+        drop(guard);
         Ok(())
     }
 }

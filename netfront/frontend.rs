@@ -50,7 +50,8 @@ use linux::{
     net::device::{
         Config,
         Registration, //
-    }, //
+    },
+    new_delayed_call, //
 };
 
 /// Number of queues.
@@ -91,7 +92,7 @@ impl xenbus::Driver for Frontend {
 
     fn probe(dev: &xenbus::Device) -> Result<Arc<Self>> {
         let mac = read_mac(dev)?;
-        let wake = DelayedCall::new(|this: &Frontend| {
+        let wake = new_delayed_call!("oxen_netfront_wake", |this: &Frontend| {
             this.dev.reevaluate();
             None
         })?;

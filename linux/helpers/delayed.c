@@ -3,9 +3,12 @@
 
 #include <linux/workqueue.h>
 
-void oxen_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
+void oxen_helper_init_delayed_work(struct delayed_work *work, work_func_t func,
+				   const char *name, struct lock_class_key *key)
 {
 	INIT_DELAYED_WORK(work, func);
+	/* One class for all that are initialised here would say that they wait for each other. */
+	lockdep_init_map(&work->work.lockdep_map, name, key, 0);
 }
 
 void oxen_helper_schedule_delayed_ms(struct delayed_work *work, unsigned int ms)
