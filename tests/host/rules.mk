@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 
-## make host-test        abi on the host: layouts, properties, hostile peers, memory models; FILTER= for some
+## make host-test        abi on the host: layouts, properties, hostile peers, memory models, and the tests of the
+##                       test tools; FILTER= for some
 ## make coverage         lines of abi that the host tests run, with a floor
-## make asan             the same with AddressSanitizer; FILTER= for some
+## make asan             those of abi with AddressSanitizer; FILTER= for some
 ##
 
 TEST_STEPS += host-test coverage asan
