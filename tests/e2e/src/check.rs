@@ -188,10 +188,7 @@ pub fn tcp_both_ways(dom0: &Domain, guest: &Domain, mib: u64) -> Result<String> 
         LONG,
     )?;
     server.wait(LONG)?;
-    ensure!(
-        sent == received,
-        "to the guest: sent {sent}, received {received}"
-    );
+    same_sum("to the guest", &sent, &received)?;
     let server =
         guest.spawn_sh("exec socat -b 65536 -u OPEN:/tmp/back TCP-LISTEN:5002,reuseaddr")?;
     let back = dom0.sh_for(
@@ -200,8 +197,15 @@ pub fn tcp_both_ways(dom0: &Domain, guest: &Domain, mib: u64) -> Result<String> 
     )?;
     server.wait(LONG)?;
     guest.sh("rm -f /tmp/back")?;
-    ensure!(sent == back, "from the guest: sent {sent}, received {back}");
+    same_sum("from the guest", &sent, &back)?;
     Ok(sent.split_whitespace().next().unwrap_or_default().into())
+}
+
+/// What was received is what was sent, by their sha256 sums.
+pub fn same_sum(way: &str, sent: &str, received: &str) -> Result<()> {
+    let (sent, received) = (sent.trim(), received.trim());
+    ensure!(sent == received, "{way}: sent {sent}, received {received}");
+    Ok(())
 }
 
 /// The kernel's leak detector finds no memory that nobody points to. It looks at what is older than five seconds.

@@ -7,7 +7,7 @@ pub mod guests;
 pub mod spoil;
 pub mod suite;
 
-use anyhow::{ensure, Error, Result};
+use anyhow::{anyhow, ensure, Error, Result};
 use companion::{Companion, Domain, BRIEF};
 use std::env;
 use std::path::PathBuf;
@@ -74,10 +74,12 @@ pub fn round(number: u64, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::
     body().map_err(|why| why.context(format!("round {number}")))
 }
 
-/// Adds to an error what explains it: the guest's own log or, when it is silent, what dom0 and Xen know of it.
+/// Adds to an error, below it, what explains it: the guest's own log or, when it is silent, what dom0 and Xen know of
+/// it.
 pub fn explain(why: Error, machine: &Companion, guest: &Domain) -> Error {
-    match guest.try_sh("dmesg | tail -n 60", BRIEF) {
-        Ok(log) => why.context(format!("--- {}: dmesg\n{}", guest.name(), log.stdout)),
-        Err(_) => why.context(machine.report(Some(guest.name()))),
-    }
+    let log = match guest.try_sh("dmesg | tail -n 60", BRIEF) {
+        Ok(log) => format!("--- {}: dmesg\n{}", guest.name(), log.stdout),
+        Err(_) => machine.report(Some(guest.name())),
+    };
+    anyhow!("{why:#}\n{log}")
 }

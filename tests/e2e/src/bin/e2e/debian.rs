@@ -139,15 +139,8 @@ fn all_at_once(dom0: &Domain, guest: &Domain, mib: u64) -> Result<()> {
     )?;
     source.wait(LONG)?;
     let received_back = sink.wait(LONG)?.stdout;
-    ensure!(
-        sent == received,
-        "to the guest: sent {sent}, received {received}"
-    );
-    ensure!(
-        sent_back == received_back,
-        "from the guest: sent {sent_back}, received {received_back}"
-    );
-    Ok(())
+    check::same_sum("to the guest", &sent, &received)?;
+    check::same_sum("from the guest", &sent_back, &received_back)
 }
 
 fn interrupts_on_both_cpus(guest: &Domain) -> Result<()> {
