@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod guests;
+pub mod settings;
 pub mod spoil;
 pub mod suite;
 
@@ -50,14 +51,6 @@ pub fn module(name: &str) -> Result<PathBuf> {
     let file = modules().join(format!("{name}.ko"));
     ensure!(file.is_file(), "there is no {}", file.display());
     Ok(file)
-}
-
-/// A number from the environment, for runs that are to be longer or shorter.
-pub fn setting(name: &str, default: u64) -> u64 {
-    env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
 }
 
 /// Whether guests boot the kernel with KASAN and lockdep (`make torture`) and not Debian's.

@@ -87,6 +87,9 @@ impl Suite {
         for (name, why) in &self.failed {
             println!("==== FAILED {name}\n{why}\n");
         }
+        if self.passed == 0 && self.failed.is_empty() {
+            println!("no test ran: no name contains {}", self.filter.join(" or "));
+        }
         println!("{} passed, {} failed", self.passed, self.failed.len());
         self.failed.is_empty() && self.passed > 0
     }

@@ -5,13 +5,14 @@
 
 use anyhow::{ensure, Context, Result};
 use companion::{Companion, Domain, BRIEF, LONG};
+use e2e::settings::Settings;
 use e2e::suite::Suite;
-use e2e::{check, checking_kernel, explain, guests, setting, spoil, LOAD_ALL, MODULES, UNLOAD_ALL};
+use e2e::{check, checking_kernel, explain, guests, spoil, LOAD_ALL, MODULES, UNLOAD_ALL};
 
 const NAME: &str = "bare";
 
 /// Boots the guest and runs the tests in it.
-pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
+pub(crate) fn run(suite: &mut Suite, machine: &Companion, settings: &Settings) {
     let config = guests::bare(NAME);
     let Some(Some(guest)) = suite.stage("bare/boot", || machine.create(&config)) else {
         machine.destroy(NAME).ok();
@@ -20,7 +21,9 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     let dom0 = machine.dom0();
     let report = |done: Result<()>| done.map_err(|why| explain(why, machine, &guest));
 
-    suite.test("bare/control-run-without-modules", || control_run(&guest));
+    suite.test("bare/control-run-without-modules", || {
+        control_run(&guest, settings.control_seconds)
+    });
     suite.test("bare/twin-still-attached-and-intx", || {
         report(twin_with_intx(&guest))
     });
@@ -30,7 +33,7 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     });
     suite.test("bare/disk-and-network", || report(disk_and_network(&guest)));
     suite.test("bare/unload-and-reload-20", || {
-        report(reload(&guest, setting("OXEN_ROUNDS", 20)))
+        report(reload(&guest, settings.rounds))
     });
     suite.test("bare/two-level-events", || {
         report(with_parameter(&guest, "oxen_evtchn", "fifo=0"))
@@ -55,8 +58,7 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
 
 /// The same checksum over and over on both CPUs, with no module of ours: when this fails, the
 /// machine below is at fault, and what else fails means nothing.
-fn control_run(guest: &Domain) -> Result<()> {
-    let seconds = setting("OXEN_CONTROL_SECONDS", 10);
+fn control_run(guest: &Domain, seconds: u64) -> Result<()> {
     ensure!(
         !guest.sh("lsmod")?.contains("oxen_"),
         "a module of ours is loaded"

@@ -5,14 +5,15 @@
 use crate::{hotplug, store};
 use anyhow::{ensure, Result};
 use companion::{Companion, Console, Domain, BRIEF, LONG};
+use e2e::settings::Settings;
 use e2e::suite::Suite;
-use e2e::{check, checking_kernel, explain, guests, setting};
+use e2e::{check, checking_kernel, explain, guests};
 use std::time::Duration;
 
 const NAME: &str = "debian";
 
 /// Boots the guest and runs the tests in it.
-pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
+pub(crate) fn run(suite: &mut Suite, machine: &Companion, settings: &Settings) {
     let config = guests::debian(NAME);
     let Some(Some(guest)) = suite.stage("debian/boot", || machine.create(&config)) else {
         machine.destroy(NAME).ok();
@@ -42,7 +43,7 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     suite.test("debian/ping", || {
         report(check::ping(dom0, &guest).map(drop))
     });
-    let mib = setting("OXEN_MIB", 64);
+    let mib = settings.mib;
     suite.test(&format!("debian/tcp-{mib}MiB-both-ways"), || {
         report(check::tcp_both_ways(dom0, &guest, mib).map(drop))
     });
@@ -73,20 +74,10 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
     });
     suite.test("debian/console-2000-lines", || console_flood(dom0, &guest));
     suite.test("debian/block-attach-detach-20", || {
-        report(hotplug::blocks(
-            dom0,
-            &guest,
-            NAME,
-            setting("OXEN_ROUNDS", 20),
-        ))
+        report(hotplug::blocks(dom0, &guest, NAME, settings.rounds))
     });
     suite.test("debian/network-attach-detach-20", || {
-        report(hotplug::networks(
-            dom0,
-            &guest,
-            NAME,
-            setting("OXEN_ROUNDS", 20),
-        ))
+        report(hotplug::networks(dom0, &guest, NAME, settings.rounds))
     });
     suite.test("debian/io-after-hotplug", || {
         report((|| {
@@ -95,7 +86,7 @@ pub(crate) fn run(suite: &mut Suite, machine: &Companion) {
         })())
     });
     suite.test("debian/reload-net", || {
-        report(reload_net(&guest, setting("OXEN_ROUNDS", 20) / 4))
+        report(reload_net(&guest, settings.rounds / 4))
     });
     suite.test("debian/no-deferred-grants", || no_deferred_grants(&guest));
     suite.test("debian/dmesg-clean", || check::dmesg_is_clean(&guest));

@@ -12,10 +12,18 @@ mod refusals;
 mod store;
 
 use companion::{progress, Companion, Options};
+use e2e::settings::Settings;
 use e2e::suite::Suite;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(why) => {
+            eprintln!("e2e: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     progress("end-to-end suite: about 40 minutes under emulation");
     let mut suite = Suite::new(std::env::args().skip(1).collect());
     let name = std::env::var("OXEN_COMPANION").unwrap_or_else(|_| "e2e".into());
@@ -28,10 +36,10 @@ fn main() -> ExitCode {
     refusals::without_xen(&mut suite);
     if let Some(machine) = suite.stage("companion", || Companion::ensure(&options)) {
         if suite.wants_group("debian") {
-            debian::run(&mut suite, &machine);
+            debian::run(&mut suite, &machine, &settings);
         }
         if suite.wants_group("bare") {
-            bare::run(&mut suite, &machine);
+            bare::run(&mut suite, &machine, &settings);
         }
         if suite.wants_group("refusal") {
             refusals::on_xen(&mut suite, &machine);
