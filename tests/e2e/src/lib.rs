@@ -4,7 +4,6 @@
 
 pub mod check;
 pub mod guests;
-pub mod settings;
 pub mod spoil;
 pub mod suite;
 

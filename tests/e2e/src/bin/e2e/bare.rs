@@ -3,9 +3,9 @@
 //! A guest that needs none of our modules to live: here they come and go, and meet backends that
 //! are silent, broken or too many.
 
+use crate::settings::Settings;
 use anyhow::{ensure, Context, Result};
 use companion::{Companion, Domain, BRIEF, LONG};
-use e2e::settings::Settings;
 use e2e::suite::Suite;
 use e2e::{check, checking_kernel, explain, guests, spoil, LOAD_ALL, MODULES, UNLOAD_ALL};
 

@@ -2,10 +2,9 @@
 
 //! Debian with its root disk, network and console on Oxen.
 
-use crate::{hotplug, store};
+use crate::{hotplug, settings::Settings, store};
 use anyhow::{ensure, Result};
 use companion::{Companion, Console, Domain, BRIEF, LONG};
-use e2e::settings::Settings;
 use e2e::suite::Suite;
 use e2e::{check, checking_kernel, explain, guests};
 use std::time::Duration;

@@ -1,31 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The end-to-end suite: every promise, on real Xen, in as few boots as possible.
-//!
-//! `e2e [WORD...]` runs the tests whose names contain one of the words. The companion of the
-//! name in `OXEN_COMPANION` is used when it runs already and is then left running.
 
 mod bare;
 mod debian;
 mod hotplug;
 mod refusals;
+mod settings;
 mod store;
 
+use clap::Parser;
 use companion::{progress, Companion, Options};
-use e2e::settings::Settings;
 use e2e::suite::Suite;
+use settings::Settings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let settings = match Settings::from_env() {
-        Ok(settings) => settings,
-        Err(why) => {
-            eprintln!("e2e: {why}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let settings = Settings::parse();
     progress("end-to-end suite: about 40 minutes under emulation");
-    let mut suite = Suite::new(std::env::args().skip(1).collect());
+    let mut suite = Suite::new(settings.words.clone());
     let name = std::env::var("OXEN_COMPANION").unwrap_or_else(|_| "e2e".into());
     let options = Options {
         name: name.clone(),

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the suite runs and how much of it, by the command line and the environment.
+
+use clap::{value_parser, Parser};
+
+/// The end-to-end suite: every promise, on real Xen.
+///
+/// The companion of the name in OXEN_COMPANION is used when it runs already and is then left running.
+#[derive(Parser)]
+pub(crate) struct Settings {
+    /// Run only the tests whose names contain one of these words.
+    #[arg(value_name = "WORD")]
+    pub(crate) words: Vec<String>,
+
+    /// Data to move, in MiB; some tests move an eighth of it, and the disks end at 256.
+    #[arg(long, env = "OXEN_MIB", value_name = "OXEN_MIB", default_value_t = 64,
+          value_parser = value_parser!(u64).range(8..=256))]
+    pub(crate) mib: u64,
+
+    /// How often what is repeated is done; one test does a quarter of it.
+    #[arg(long, env = "OXEN_ROUNDS", value_name = "OXEN_ROUNDS", default_value_t = 20,
+          value_parser = value_parser!(u64).range(4..))]
+    pub(crate) rounds: u64,
+
+    /// Seconds for which the machine is tried without a module of ours.
+    #[arg(long, env = "OXEN_CONTROL_SECONDS", value_name = "OXEN_CONTROL_SECONDS", default_value_t = 10,
+          value_parser = value_parser!(u64).range(1..=300))]
+    pub(crate) control_seconds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_test_nothing_is_refused() {
+        for (option, value) in [
+            ("--mib", "7"),
+            ("--mib", "257"),
+            ("--mib", "8 MiB"),
+            ("--rounds", "3"),
+            ("--control-seconds", "0"),
+        ] {
+            let refused = Settings::try_parse_from(["e2e", option, value]);
+            assert!(refused.is_err(), "{option} {value} is taken");
+        }
+        let taken = Settings::try_parse_from(["e2e", "--mib", "8", "--rounds", "4", "debian/ping"]);
+        let taken = taken.unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!((taken.mib, taken.rounds), (8, 4));
+        assert_eq!(taken.words, ["debian/ping"]);
+    }
+}
