@@ -40,6 +40,7 @@ pub mod pvclock;
 pub mod ring;
 pub mod shared;
 pub mod slots;
+pub mod timer;
 pub mod types;
 pub mod unplug;
 

@@ -34,6 +34,15 @@ pub const HVM_LEAF: u32 = 4;
 /// `XEN_HVM_CPUID_VCPU_ID_PRESENT`: EBX of [`HVM_LEAF`] is the id of the vCPU.
 const VCPU_ID_PRESENT: u32 = 1 << 3;
 
+/// `XEN_HVM_CPUID_APIC_ACCESS_VIRT` and `XEN_HVM_CPUID_X2APIC_VIRT`: the hardware virtualises accesses to the APIC.
+pub const APIC_VIRTUALISED: u32 = 1 << 0 | 1 << 1;
+
+/// Leaf (from the base) with the facts about the TSC.
+pub const TIME_LEAF: u32 = 3;
+
+/// `XEN_CPUID_TSC_MODE_NEVER_EMULATE`: the TSC is the machine's own, whatever happens.
+pub const TSC_NEVER_EMULATED: u32 = 2;
+
 /// The first leaf of Xen, after which all others are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base(u32);
@@ -83,6 +92,16 @@ impl Version {
 /// Takes the vCPU's id out of [`HVM_LEAF`], which differs from CPU to CPU; `None` on a Xen that does not tell.
 pub fn vcpu_id(leaf: Leaf) -> Option<VcpuId> {
     (leaf.eax & VCPU_ID_PRESENT != 0).then_some(VcpuId(leaf.ebx))
+}
+
+/// Tells from [`HVM_LEAF`] whether an access to the local APIC causes no exit, at least an end of interrupt.
+pub fn is_apic_virtualised(leaf: Leaf) -> bool {
+    leaf.eax & APIC_VIRTUALISED != 0
+}
+
+/// Tells from [`TIME_LEAF`] whether reading the TSC never causes an exit.
+pub fn is_tsc_native(leaf: Leaf) -> bool {
+    leaf.ebx == TSC_NEVER_EMULATED
 }
 
 /// The instruction that enters the hypervisor.

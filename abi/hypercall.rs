@@ -3,7 +3,7 @@
 //! Numbers and argument structures of the hypercalls that we make.
 //!
 //! Implements parts of Xen's public headers `xen.h`, `event_channel.h`, `memory.h`, `hvm/hvm_op.h`, `hvm/params.h`,
-//! `sched.h`, `version.h` and `grant_table.h` for 64-bit x86. Only the hypervisor reads and writes these structures.
+//! `sched.h`, `vcpu.h`, `version.h` and `grant_table.h` for 64-bit x86. Only the hypervisor reads and writes these structures.
 
 use crate::types::{DomainId, Gfn, Port, VcpuId};
 
@@ -270,6 +270,15 @@ pub mod hvm {
     /// [`Param::CallbackIrq`]: upcalls come by per-vCPU vectors; any small number tells that there are PV drivers.
     pub const CALLBACK_PER_VCPU: u64 = 1;
 
+    /// [`Param::CallbackIrq`]: no upcalls.
+    pub const CALLBACK_NONE: u64 = 0;
+
+    /// [`Param::CallbackIrq`]: upcalls raise `vector` on every vCPU, without its local APIC and so without an end of
+    /// interrupt (`HVM_PARAM_CALLBACK_TYPE_VECTOR`).
+    pub const fn callback_via_vector(vector: u8) -> u64 {
+        (2 << 56) | vector as u64
+    }
+
     /// [`Param::CallbackIrq`]: upcalls raise a pin (0 is INTA) of a PCI device.
     pub const fn callback_via_intx(domain: u16, bus: u8, devfn: u8, pin: u8) -> u64 {
         (1 << 56)
@@ -338,6 +347,45 @@ pub mod sched {
     }
 }
 
+/// Virtual CPUs: `vcpu.h`.
+pub mod vcpu {
+    /// `VCPUOP_get_runstate_info`.
+    pub const GET_RUNSTATE_INFO: usize = 4;
+    /// `VCPUOP_stop_periodic_timer`.
+    pub const STOP_PERIODIC_TIMER: usize = 7;
+    /// `VCPUOP_set_singleshot_timer`.
+    pub const SET_SINGLESHOT_TIMER: usize = 8;
+    /// `VCPUOP_stop_singleshot_timer`.
+    pub const STOP_SINGLESHOT_TIMER: usize = 9;
+
+    /// `VIRQ_TIMER`: the virtual irq of a vCPU's timer.
+    pub const VIRQ_TIMER: u32 = 0;
+
+    crate::wire! {
+        /// `vcpu_set_singleshot_timer`.
+        pub struct SetSingleshotTimer {
+            /// In: system time of the event, in nanoseconds. One in the past fires at once.
+            pub timeout: u64,
+            /// In: 0; with `VCPU_SSHOTTMR_future` a time in the past is an error.
+            pub flags: u32,
+            /// Padding.
+            pub pad: u32,
+        }
+
+        /// `vcpu_runstate_info`.
+        pub struct RunstateInfo {
+            /// Out: what the vCPU does now, an index into `time`.
+            pub state: u32,
+            /// Padding.
+            pub pad: u32,
+            /// Out: system time at which it began to, in nanoseconds.
+            pub state_entry_time: u64,
+            /// Out: nanoseconds running, runnable (stolen by others), blocked (idle) and offline.
+            pub time: [u64; 4],
+        }
+    }
+}
+
 /// Version and features: `version.h` and `features.h`.
 pub mod version {
     /// `XENVER_version`.
@@ -349,6 +397,8 @@ pub mod version {
 
     /// `XENFEAT_hvm_callback_vector`: upcalls can come by vector.
     pub const FEATURE_CALLBACK_VECTOR: u32 = 8;
+    /// `XENFEAT_hvm_safe_pvclock`: an HVM guest can use time records and timers.
+    pub const FEATURE_SAFE_PVCLOCK: u32 = 9;
 
     crate::wire! {
         /// `xen_feature_info`.
@@ -426,11 +476,14 @@ mod tests {
         assert_eq!(size_of::<hvm::ParamArg>(), 16);
         assert_eq!(size_of::<hvm::UpcallVector>(), 8);
         assert_eq!(size_of::<grant::QuerySize>(), 16);
+        assert_eq!(size_of::<vcpu::SetSingleshotTimer>(), 16);
+        assert_eq!(size_of::<vcpu::RunstateInfo>(), 48);
     }
 
     #[test]
     fn intx_is_packed() {
         assert_eq!(hvm::callback_via_intx(0, 0, 0x10, 0), 0x0100_0000_0000_1000);
         assert_eq!(hvm::callback_via_intx(1, 2, 3, 3), 0x0100_0001_0002_0303);
+        assert_eq!(hvm::callback_via_vector(0xec), 0x0200_0000_0000_00ec);
     }
 }

@@ -7,6 +7,10 @@
 //! has to read again.
 
 use crate::shared::Memory;
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
 
 /// Offset of `time` in a `vcpu_info`.
 pub const VCPU_TIME: usize = 32;
@@ -20,7 +24,7 @@ pub const TSC_STABLE: u8 = 1 << 0;
 /// How often a snapshot is read before giving up: the writer is never that long about it.
 const ATTEMPTS: usize = 64;
 
-const NANOS_PER_SECOND: u32 = 1_000_000_000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 crate::wire! {
     /// `struct vcpu_time_info`.
@@ -58,8 +62,33 @@ crate::wire! {
 
 impl TimeInfo {
     /// Copies a consistent snapshot from `offset` on. `None` if the writer did not come to an end.
+    #[inline]
     pub fn read<M: Memory>(memory: &M, offset: usize) -> Option<Self> {
-        consistent(memory, offset, |info: &Self| info.version)
+        // Acquire: each word is read after those before it. A clock is read too often for a fence.
+        let word =
+            |index: usize| memory.load_acquire_u32(offset.wrapping_add(index.wrapping_mul(4)));
+        let double =
+            |index: usize| u64::from(word(index)) | u64::from(word(index.wrapping_add(1))) << 32;
+        for _ in 0..ATTEMPTS {
+            let version = word(0);
+            let (tsc_timestamp, system_time) = (double(2), double(4));
+            let tsc_to_system_mul = word(6);
+            let [tsc_shift, flags, pad @ ..] = word(7).to_le_bytes();
+            if version & 1 == 0 && memory.load_u32(offset) == version {
+                return Some(Self {
+                    version,
+                    pad0: 0,
+                    tsc_timestamp,
+                    system_time,
+                    tsc_to_system_mul,
+                    // CAST: The same eight bits.
+                    tsc_shift: tsc_shift as i8,
+                    flags,
+                    pad1: pad,
+                });
+            }
+        }
+        None
     }
 
     /// Nanoseconds since the guest's start when the TSC reads `tsc`.
@@ -73,11 +102,29 @@ impl TimeInfo {
             .wrapping_add(scale(ticks, self.tsc_to_system_mul, self.tsc_shift))
     }
 
+    /// TSC ticks per second, `None` if that cannot be.
+    pub fn hz(&self) -> Option<u64> {
+        const ONE: u64 = 1_000_000_000 << 32;
+        let mul = u64::from(self.tsc_to_system_mul);
+        let by = self.tsc_shift.checked_neg()?;
+        let whole = shift(ONE.checked_div(mul)?, by);
+        // A shift to the left would leave low bits empty that the remainder knows.
+        let rest = match by {
+            1..=31 => shift(ONE.checked_rem(mul)?, by).checked_div(mul)?,
+            _ => 0,
+        };
+        let hz = whole.wrapping_add(rest);
+        (hz != 0).then_some(hz)
+    }
+
     /// TSC ticks per millisecond, `None` if that cannot be.
     pub fn khz(&self) -> Option<u64> {
-        let unshifted = (1_000_000u64 << 32).checked_div(u64::from(self.tsc_to_system_mul))?;
-        let khz = shift(unshifted, self.tsc_shift.checked_neg()?);
-        (khz != 0).then_some(khz)
+        self.hz().map(|hz| hz / 1000).filter(|khz| *khz != 0)
+    }
+
+    /// Tells whether both have the TSC tick at the same rate.
+    pub fn has_rate_of(&self, other: &Self) -> bool {
+        (self.tsc_to_system_mul, self.tsc_shift) == (other.tsc_to_system_mul, other.tsc_shift)
     }
 
     /// Tells whether the TSCs of all vCPUs agree.
@@ -90,12 +137,83 @@ impl WallClock {
     /// Copies a consistent value from `offset` on. `None` if there is none yet, or if it cannot be a time.
     pub fn read<M: Memory>(memory: &M, offset: usize) -> Option<Self> {
         consistent(memory, offset, |clock: &Self| clock.version)
-            .filter(|clock| clock.version != 0 && clock.nsec < NANOS_PER_SECOND)
+            .filter(|clock| clock.version != 0 && u64::from(clock.nsec) < NANOS_PER_SECOND)
     }
 
     /// Seconds since 1970.
     pub fn seconds(&self) -> u64 {
         u64::from(self.sec_hi) << 32 | u64::from(self.sec)
+    }
+
+    /// The time of day at a system time, which is in nanoseconds.
+    pub fn at(&self, system_time: u64) -> Moment {
+        // Both terms are below 10^9.
+        let nanoseconds = (system_time % NANOS_PER_SECOND).wrapping_add(u64::from(self.nsec));
+        Moment {
+            seconds: self
+                .seconds()
+                .wrapping_add(system_time / NANOS_PER_SECOND)
+                .wrapping_add(nanoseconds / NANOS_PER_SECOND),
+            // CAST: Below 10^9.
+            nanoseconds: (nanoseconds % NANOS_PER_SECOND) as u32,
+        }
+    }
+}
+
+/// A time of day; the later one is the greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Seconds since 1970.
+    pub seconds: u64,
+    /// Nanoseconds, below 10^9.
+    pub nanoseconds: u32,
+}
+
+impl Moment {
+    /// Nanoseconds from `earlier` to this; 0 if that is later, the most there is if they do not fit.
+    pub fn since(self, earlier: Self) -> u64 {
+        let seconds = self.seconds.saturating_sub(earlier.seconds);
+        if self < earlier {
+            return 0;
+        }
+        seconds
+            .saturating_mul(NANOS_PER_SECOND)
+            .saturating_add(u64::from(self.nanoseconds))
+            .saturating_sub(u64::from(earlier.nanoseconds))
+    }
+}
+
+/// The last time that anybody was told, so that nobody is told an earlier one.
+///
+/// Records of different vCPUs disagree by a little, unless the hypervisor says that all TSCs agree.
+#[derive(Debug, Default)]
+pub struct Monotonic(AtomicU64);
+
+impl Monotonic {
+    /// Nobody was told anything yet.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Makes `now` what is told, unless a later time was told before: then that is.
+    #[inline]
+    pub fn tell(&self, now: u64) -> u64 {
+        let mut last = self.0.load(Ordering::Relaxed);
+        while last < now {
+            match self
+                .0
+                .compare_exchange_weak(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return now,
+                Err(later) => last = later,
+            }
+        }
+        last
+    }
+
+    /// Begins anew: the system time of another host is another one.
+    pub fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
@@ -189,6 +307,15 @@ mod tests {
         }
         assert_eq!(
             TimeInfo {
+                tsc_shift: -1,
+                tsc_to_system_mul: 0xcccc_cccd,
+                ..INFO
+            }
+            .hz(),
+            Some(2_499_999_999)
+        );
+        assert_eq!(
+            TimeInfo {
                 tsc_to_system_mul: 0,
                 ..INFO
             }
@@ -211,5 +338,61 @@ mod tests {
             .khz(),
             None
         );
+    }
+
+    #[test]
+    fn a_moment_is_the_wall_clock_and_the_system_time() {
+        let clock = WallClock {
+            version: 2,
+            sec: 0xffff_ffff,
+            nsec: 999_999_999,
+            sec_hi: 1,
+        };
+        let moment = clock.at(2_000_000_001);
+        assert_eq!(moment.seconds, (2 << 32) + 2);
+        assert_eq!(moment.nanoseconds, 0);
+        assert!(moment > clock.at(2_000_000_000));
+        assert_eq!(moment.since(clock.at(0)), 2_000_000_001);
+        assert_eq!(clock.at(0).since(moment), 0);
+        assert_eq!(clock.at(0).since(clock.at(0)), 0);
+        let epoch = Moment {
+            seconds: 0,
+            nanoseconds: 0,
+        };
+        let far = Moment {
+            seconds: u64::MAX,
+            nanoseconds: 5,
+        };
+        assert_eq!(far.since(epoch), u64::MAX);
+    }
+
+    #[test]
+    fn nobody_is_told_an_earlier_time() {
+        let clock = Monotonic::new();
+        assert_eq!(clock.tell(5), 5);
+        assert_eq!(clock.tell(3), 5);
+        assert_eq!(clock.tell(6), 6);
+        assert_eq!(clock.tell(6), 6);
+        clock.forget();
+        assert_eq!(clock.tell(1), 1);
+    }
+
+    #[test]
+    fn records_of_one_host_have_one_rate() {
+        let other = TimeInfo {
+            tsc_timestamp: 7,
+            system_time: 9,
+            flags: 0,
+            ..INFO
+        };
+        assert!(INFO.has_rate_of(&other));
+        assert!(!INFO.has_rate_of(&TimeInfo {
+            tsc_shift: 2,
+            ..INFO
+        }));
+        assert!(!INFO.has_rate_of(&TimeInfo {
+            tsc_to_system_mul: 1,
+            ..INFO
+        }));
     }
 }

@@ -63,13 +63,42 @@ pub trait Words {
         }
     }
 
-    /// Unmasks `port`. Returns whether the hypervisor has to be asked to announce it, since it is pending.
+    /// Unmasks `port`. Returns whether the hypervisor has to do it, since the port is pending; it is still masked then.
     #[must_use = "a pending port gets no upcall otherwise"]
     fn unmask(&self, port: Port) -> bool {
         self.word(port).is_some_and(|(page, at)| {
-            let old = page.fetch_and_u32(at, !MASKED);
-            old & MASKED != 0 && (old | page.load_u32(at)) & PENDING != 0
+            let mut word = page.load_u32(at);
+            // The hypervisor has a word busy for a few instructions; if it does not let go, it is asked.
+            for _ in 0..WORDS_PER_PAGE {
+                if word & MASKED == 0 {
+                    return false;
+                }
+                if word & PENDING != 0 {
+                    return true;
+                }
+                let idle = word & !BUSY;
+                match page.compare_exchange_u32(at, idle, idle & !MASKED) {
+                    Ok(_) => return false,
+                    Err(found) => word = found,
+                }
+            }
+            true
         })
+    }
+
+    /// Takes the pending bit of `port` down and masks it.
+    fn ack(&self, port: Port) {
+        if let Some((page, at)) = self.word(port) {
+            let mut word = page.load_u32(at);
+            for _ in 0..WORDS_PER_PAGE {
+                match page.compare_exchange_u32(at, word, (word | MASKED) & !PENDING) {
+                    Ok(_) => return,
+                    Err(found) => word = found,
+                }
+            }
+            page.fetch_or_u32(at, MASKED);
+            page.fetch_and_u32(at, !PENDING);
+        }
     }
 
     /// Tells whether `port` is masked.
@@ -254,8 +283,24 @@ mod tests {
             array.clear_pending(port);
             assert_eq!(word(), MASKED);
             array.set_pending(port);
-            assert!(array.unmask(port));
-            assert_eq!(word(), PENDING);
+            assert!(array.unmask(port), "pending");
+            assert_eq!(word(), PENDING | MASKED, "the hypervisor unmasks it");
+            array.ack(port);
+            assert_eq!(word(), MASKED);
+            array.ack(Port(4096));
+        });
+    }
+
+    #[test]
+    fn a_busy_word_is_left_to_the_hypervisor() {
+        setup(|array, _, _| {
+            let (page, at) = array.word(Port(7)).unwrap();
+            page.store_u32(at, MASKED | BUSY);
+            assert!(array.unmask(Port(7)));
+            assert_eq!(page.load_u32(at), MASKED | BUSY);
+            page.store_u32(at, MASKED | LINKED | 3);
+            assert!(!array.unmask(Port(7)));
+            assert_eq!(page.load_u32(at), LINKED | 3);
         });
     }
 

@@ -73,6 +73,12 @@ impl<M: Memory> TwoLevel<M> {
         true
     }
 
+    /// Masks `port` and takes its pending bit down.
+    pub fn ack(&self, port: Port) {
+        self.mask(port);
+        self.clear_pending(port);
+    }
+
     /// Tells whether `port` is masked.
     pub fn is_masked(&self, port: Port) -> bool {
         place(port)

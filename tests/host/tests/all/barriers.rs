@@ -8,7 +8,7 @@
 use abi::{
     console,
     grant::{Access as Permission, Slot},
-    pvclock::{WallClock, WALL_CLOCK},
+    pvclock::{TimeInfo, WallClock, WALL_CLOCK},
     ring::{FrontRing, HEADER, REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD},
     types::{DomainId, Gfn},
     xenstore::ring as store,
@@ -203,4 +203,7 @@ fn clock() {
             Access::Load(WALL_CLOCK, 4),
         ]
     );
+    let read = trace(&page, || assert!(TimeInfo::read(&&page, 0).is_some()));
+    let words = [0, 8, 12, 16, 20, 24, 28].map(|at| Access::Acquire(at, 4));
+    assert_eq!(read.split_last(), Some((&Access::Load(0, 4), &words[..])));
 }

@@ -124,7 +124,12 @@ proptest! {
             let queue = (port % 16) as usize;
             match kind {
                 0..=2 => { pending.insert(port); xen.send(&words, &control, queue, port); }
-                3 => if words.unmask(Port(port)) { xen.send(&words, &control, queue, port); },
+                3 => if words.unmask(Port(port)) {
+                    // Pending and masked: the hypervisor unmasks, and announces it.
+                    let (page, at) = words.word(Port(port)).unwrap();
+                    page.fetch_and_u32(at, !fifo::MASKED);
+                    xen.send(&words, &control, queue, port);
+                },
                 4 => words.mask(Port(port)),
                 _ => {
                     let mut handled = Vec::new();

@@ -3,7 +3,7 @@
 //! pvclock: against 128-bit arithmetic, and against a writer in the middle of it.
 
 use abi::{
-    pvclock::{TimeInfo, WallClock},
+    pvclock::{Monotonic, TimeInfo, WallClock},
     shared::{bytes_of, zeroed},
 };
 use host_tests::peer::{Access, Idle, Peer};
@@ -63,6 +63,48 @@ proptest! {
         let got = info.khz().unwrap();
         prop_assert!(got.abs_diff(khz) <= khz / 10_000 + 1, "{} for {}", got, khz);
     }
+}
+
+/// The frequency is 10^9 * 2^32 / (mul << shift), to the tick.
+#[test]
+fn frequency_is_exact() {
+    for (mul, shift) in [
+        (0xcccc_cccd, -1),
+        (u32::MAX, -1),
+        (1 << 31, 0),
+        (0x8000_0001, 1),
+        (0xa3d7_0a3e, -2),
+        (0xffff_ffff, 3),
+    ] {
+        let info = TimeInfo {
+            tsc_to_system_mul: mul,
+            tsc_shift: shift,
+            ..zeroed()
+        };
+        let ticks = 1_000_000_000u128 << 40;
+        let wanted = (ticks << 32) / u128::from(mul) / (1 << (40 + shift));
+        assert_eq!(info.hz().map(u128::from), Some(wanted), "{mul} {shift}");
+    }
+}
+
+/// Whoever is told a time after somebody else was, on whatever CPU, is told no earlier one.
+#[test]
+fn the_time_that_is_told_goes_forward_on_all_cpus() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let (clock, told) = (Monotonic::new(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for behind in 0..4u64 {
+            let (clock, told) = (&clock, &told);
+            scope.spawn(move || {
+                for now in 0..100_000u64 {
+                    let before = told.load(Ordering::SeqCst);
+                    let time = clock.tell((now * 7).saturating_sub(behind * 50));
+                    assert!(time >= before, "{time} after {before}");
+                    told.fetch_max(time, Ordering::SeqCst);
+                }
+            });
+        }
+    });
 }
 
 const A: TimeInfo = TimeInfo {

@@ -11,6 +11,7 @@ use abi::{
         hvm::{self, Param, ParamArg, UpcallVector},
         memory::{self, AddToPhysmap, RemoveFromPhysmap, Reservation, Space},
         sched::{self, Reason},
+        vcpu::{self, RunstateInfo, SetSingleshotTimer},
         version::{self, FeatureInfo},
         Hypercall,
     },
@@ -179,6 +180,8 @@ fn hvm(t: &mut Truth) {
     // The kind of callback is the highest byte.
     let intx = hvm::callback_via_intx(0, 0, 0, 0);
     t.is("HVM_PARAM_CALLBACK_TYPE_PCI_INTX", intx >> 56);
+    let vector = hvm::callback_via_vector(0);
+    t.is("HVM_PARAM_CALLBACK_TYPE_VECTOR", vector >> 56);
     structure!(
         t,
         ParamArg,
@@ -197,6 +200,26 @@ fn hvm(t: &mut Truth) {
 }
 
 fn others(t: &mut Truth) {
+    t.is("VCPUOP_get_runstate_info", vcpu::GET_RUNSTATE_INFO);
+    t.is("VCPUOP_stop_periodic_timer", vcpu::STOP_PERIODIC_TIMER);
+    t.is("VCPUOP_set_singleshot_timer", vcpu::SET_SINGLESHOT_TIMER);
+    t.is("VCPUOP_stop_singleshot_timer", vcpu::STOP_SINGLESHOT_TIMER);
+    t.is("VIRQ_TIMER", vcpu::VIRQ_TIMER);
+    structure!(
+        t,
+        SetSingleshotTimer,
+        "vcpu_set_singleshot_timer",
+        timeout = "timeout_abs_ns",
+        flags = "flags"
+    );
+    structure!(
+        t,
+        RunstateInfo,
+        "vcpu_runstate_info",
+        state = "state",
+        state_entry_time = "state_entry_time",
+        time = "time"
+    );
     t.is("SCHEDOP_yield", sched::YIELD);
     t.is("SCHEDOP_shutdown", sched::SHUTDOWN);
     t.is("SHUTDOWN_poweroff", Reason::Poweroff as u32);
@@ -213,6 +236,7 @@ fn others(t: &mut Truth) {
         "XENFEAT_hvm_callback_vector",
         version::FEATURE_CALLBACK_VECTOR,
     );
+    t.is("XENFEAT_hvm_safe_pvclock", version::FEATURE_SAFE_PVCLOCK);
     structure!(
         t,
         FeatureInfo,
@@ -270,4 +294,12 @@ fn leaves(t: &mut Truth) {
         let tells = leaf.eax == xen("XEN_HVM_CPUID_VCPU_ID_PRESENT");
         assert_eq!(cpuid::vcpu_id(leaf), tells.then_some(VcpuId(7)));
     }
+    t.is(
+        "XEN_HVM_CPUID_APIC_ACCESS_VIRT | XEN_HVM_CPUID_X2APIC_VIRT",
+        cpuid::APIC_VIRTUALISED,
+    );
+    t.is(
+        "XEN_CPUID_TSC_MODE_NEVER_EMULATE",
+        cpuid::TSC_NEVER_EMULATED,
+    );
 }
