@@ -6,6 +6,8 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/clockchips.h>
+#include <linux/clocksource.h>
 #include <linux/console.h>
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
@@ -29,12 +31,14 @@
 #include <linux/pci.h>
 #include <linux/percpu.h>
 #include <linux/poll.h>
+#include <linux/ptp_clock_kernel.h>
 #include <linux/reboot.h>
 #include <linux/sched.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
+#include <linux/timekeeping.h>
 #include <linux/tty.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>

@@ -62,6 +62,43 @@ pub fn current() -> u32 {
     unsafe { bindings::current_cpu() }
 }
 
+/// Calls `with` with the current CPU, which it stays on. For any context.
+#[inline]
+pub fn held<R>(with: impl FnOnce(u32) -> R) -> R {
+    // SAFETY: The release follows.
+    let cpu = unsafe { bindings::cpu_hold() };
+    let result = with(cpu);
+    // SAFETY: The hold came before.
+    unsafe { bindings::cpu_release() };
+    result
+}
+
+/// CPUs stay as they are, online or offline, while this lives. May sleep to get it.
+pub struct Still(core::marker::PhantomData<*mut ()>);
+
+impl Still {
+    /// Waits for changes that are under way.
+    #[expect(clippy::new_without_default)]
+    pub fn new() -> Self {
+        // SAFETY: The drop gives it back. A change under way is waited for.
+        unsafe { bindings::cpus_read_lock() };
+        Self(core::marker::PhantomData)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        // SAFETY: Taken in `new`.
+        unsafe { bindings::cpus_read_unlock() };
+    }
+}
+
+/// The rate of the TSC as the kernel measured it, in kHz; 0 if it did not.
+pub fn tsc_khz() -> u32 {
+    // SAFETY: The kernel writes it at boot only.
+    unsafe { bindings::tsc_khz }
+}
+
 /// Ticks of the kernel's coarse clock.
 pub fn ticks() -> u64 {
     // SAFETY: The function has no requirements.

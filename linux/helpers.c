@@ -6,8 +6,11 @@
  */
 
 #include "helpers/irq.c"
+#include "helpers/ipi.c"
+#include "helpers/time.c"
 #include "helpers/block.c"
 #include "helpers/bus.c"
+#include "helpers/lock.c"
 #include "helpers/page.c"
 #include "helpers/net.c"
 #include "helpers/delayed.c"

@@ -25,6 +25,23 @@ pub fn or_idle<T>(made: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// Has modprobe, and what makes an initramfs, load another module before this one. It may be missing.
+///
+/// ```ignore
+/// linux::load_before!("oxen_time");
+/// ```
+#[macro_export]
+macro_rules! load_before {
+    ($module:literal) => {
+        const _: () = {
+            const TEXT: &str = concat!("softdep=pre: ", $module, "\0");
+            #[link_section = ".modinfo"]
+            #[used]
+            static MODINFO: [u8; TEXT.len()] = $crate::param::modinfo(TEXT);
+        };
+    };
+}
+
 /// Keeps a module from being unloaded as long as this value lives.
 ///
 /// # Invariants

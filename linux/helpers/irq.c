@@ -9,6 +9,8 @@
 #include <linux/irqdomain.h>
 #include <linux/irqflags.h>
 #include <linux/jiffies.h>
+#include <linux/kernel_stat.h>
+#include <linux/rcupdate.h>
 #include <linux/topology.h>
 #include <asm/hw_irq.h>
 #include <asm/irqdomain.h>
@@ -65,6 +67,40 @@ int oxen_helper_irq_alloc_on_cpu(struct irq_domain *domain, unsigned int cpu)
 unsigned long oxen_helper_irq_alloc_info_hwirq(const struct irq_alloc_info *info)
 {
 	return info->hwirq;
+}
+
+/*
+ * The flow of an interrupt that only one CPU ever gets: no lock and no state, so it is ended by disabling it and
+ * waiting until no CPU is in it.
+ */
+void oxen_helper_flow_local(struct irq_desc *desc)
+{
+	struct irq_data *data = &desc->irq_data;
+	struct irqaction *action = desc->action;
+
+	/* Only this CPU counts here. */
+	desc->tot_count++;
+	__this_cpu_inc(desc->kstat_irqs->cnt);
+	__this_cpu_inc(kstat.irqs_sum);
+	data->chip->irq_ack(data);
+	if (likely(action && !irqd_irq_disabled(data)))
+		action->handler(data->irq, action->dev_id);
+}
+
+/* Ends the flow above. */
+void oxen_helper_irq_end_local(unsigned int irq)
+{
+	disable_irq_nosync(irq);
+	synchronize_rcu();
+}
+
+void oxen_helper_irq_set_one_cpu(unsigned int irq, unsigned int cpu)
+{
+	struct irq_data *data = irq_get_irq_data(irq);
+
+	irq_modify_status(irq, 0, IRQ_NO_BALANCING | IRQ_PER_CPU);
+	if (data && cpu < nr_cpu_ids)
+		irq_data_update_affinity(data, cpumask_of(cpu));
 }
 
 u8 oxen_helper_reschedule_vector(void)

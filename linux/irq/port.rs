@@ -73,6 +73,7 @@ pub struct PortIrq<S: Source> {
     /// The source, as the irq core's cookie: a counted reference.
     dev: *const S,
     source: Arc<S>,
+    is_local: bool,
     _name: CString,
 }
 
@@ -99,6 +100,36 @@ impl<S: Source> PortIrq<S> {
     ///
     /// `ENOMEM`, or what the irq core says. May sleep.
     pub fn new(source: Arc<S>, name: CString, number: impl FnOnce(&S, u32)) -> Result<Self> {
+        Self::make(source, name, None, number)
+    }
+
+    /// Makes an interrupt that only ever fires on `cpu`. It is handled without a lock of the irq core's.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn local(
+        source: Arc<S>,
+        name: CString,
+        cpu: u32,
+        number: impl FnOnce(&S, u32),
+    ) -> Result<Self> {
+        Self::make(source, name, Some(cpu), number)
+    }
+
+    fn make(
+        source: Arc<S>,
+        name: CString,
+        cpu: Option<u32>,
+        number: impl FnOnce(&S, u32),
+    ) -> Result<Self> {
+        let (flow, flags): (bindings::irq_flow_handler_t, _) = match cpu {
+            None => (Some(bindings::handle_edge_irq), 0),
+            Some(_) => (
+                Some(bindings::flow_local),
+                bindings::IRQF_PERCPU | bindings::IRQF_NOBALANCING | bindings::IRQF_NO_THREAD,
+            ),
+        };
         // SAFETY: The function has no requirements.
         let irq = unsafe { bindings::irq_alloc_desc() };
         let irq = u32::try_from(irq).map_err(|_| kernel::error::Error::from_errno(irq))?;
@@ -106,12 +137,10 @@ impl<S: Source> PortIrq<S> {
         // SAFETY: The descriptor is ours. The chip is a constant; the source stays until the chip data is taken away.
         unsafe {
             bindings::irq_set_chip_data(irq, dev.cast_mut().cast());
-            bindings::irq_set_chip_and_handler_name(
-                irq,
-                &Self::CHIP,
-                Some(bindings::handle_edge_irq),
-                c"event".as_char_ptr(),
-            );
+            bindings::irq_set_chip_and_handler_name(irq, &Self::CHIP, flow, c"event".as_char_ptr());
+            if let Some(cpu) = cpu {
+                bindings::irq_set_one_cpu(irq, cpu);
+            }
         }
         number(&source, irq);
         // SAFETY: The handler matches the cookie, which stays valid until `free_irq`; the name lives as long as `self`.
@@ -120,7 +149,7 @@ impl<S: Source> PortIrq<S> {
                 irq,
                 Some(Self::handle),
                 None,
-                0,
+                flags as usize,
                 name.as_char_ptr(),
                 dev.cast_mut().cast(),
             )
@@ -135,6 +164,7 @@ impl<S: Source> PortIrq<S> {
             irq,
             dev,
             source,
+            is_local: cpu.is_some(),
             _name: name,
         })
     }
@@ -271,6 +301,9 @@ impl<S: Source> Drop for PortIrq<S> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the interrupt was requested with this cookie; after `free_irq` it is not.
         unsafe {
+            if self.is_local {
+                bindings::irq_end_local(self.irq);
+            }
             bindings::free_irq(self.irq, self.dev.cast_mut().cast());
             Self::release(self.irq, self.dev);
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An interrupt per CPU with a vector on that CPU's local APIC, for a device that raises vectors by itself.
+//! Interrupts with a vector on a certain CPU's local APIC, for a device that raises vectors by itself.
 //!
-//! A domain of ours on top of the APIC's asks it for one managed interrupt per CPU. The irq core takes a managed interrupt
+//! A domain of ours on top of the APIC's asks it for managed interrupts. The irq core takes a managed interrupt
 //! down with its CPU and up again with it, and tells us each time which vector it got.
 //!
 //! C headers: `include/linux/irqdomain.h`, `arch/x86/include/asm/irqdomain.h`
@@ -25,17 +25,20 @@ use kernel::{
     sync::Arc, //
 };
 
-/// A device that raises a vector on each CPU.
+/// A device that raises vectors on CPUs.
 pub trait PerCpu: Send + Sync + 'static {
-    /// `cpu` is to be interrupted by `vector` from now on. With a raw spinlock held.
+    /// An interrupt of `cpu` has `vector` from now on. With a raw spinlock held.
     ///
     /// # Errors
     ///
     /// The interrupt stays down on this CPU.
     fn activate(&self, cpu: u32, vector: u8) -> Result;
 
-    /// `cpu` must not be interrupted by its vector any more. With a raw spinlock held.
+    /// `cpu` must not be interrupted by such a vector any more. With a raw spinlock held.
     fn deactivate(&self, cpu: u32);
+
+    /// Whether the vector came through the local APIC of `cpu`, on which this runs, which then waits for its end.
+    fn wants_end(&self, cpu: u32) -> bool;
 
     /// The vector was raised on this CPU. In hard-irq context.
     fn interrupt(&self);
@@ -47,18 +50,24 @@ pub fn harmless_vector() -> u8 {
     unsafe { bindings::reschedule_vector() }
 }
 
-/// The interrupts of all CPUs. Drop takes them down.
+/// One interrupt.
+struct Vector {
+    irq: u32,
+    cpu: u32,
+}
+
+/// The interrupts of all CPUs. Drop takes them down; the device must raise none any more.
 ///
 /// # Invariants
 ///
-/// `domain` is a domain of ours with `device`, a counted reference, as its host data, and `irqs` are its interrupts. The first
-/// `requested` of them were requested with `device` as their cookie.
+/// `domain` is a domain of ours with `device`, a counted reference, as its host data. `vectors` are its interrupts, requested
+/// with `device` as their cookie.
 pub struct PerCpuVectors<D: PerCpu> {
     domain: *mut bindings::irq_domain,
     fwnode: *mut bindings::fwnode_handle,
     device: *const D,
-    irqs: KVec<u32>,
-    requested: usize,
+    name: &'static CStr,
+    vectors: KVec<Vector>,
 }
 
 // SAFETY: The irq core locks its own structures, and `D` can be shared between CPUs.
@@ -69,7 +78,7 @@ unsafe impl<D: PerCpu> Sync for PerCpuVectors<D> {}
 impl<D: PerCpu> PerCpuVectors<D> {
     const CHIP: bindings::irq_chip = bindings::irq_chip {
         name: as_char_ptr_in_const_context(c"oxen-upcall"),
-        irq_ack: Some(bindings::irq_chip_ack_parent),
+        irq_ack: Some(Self::ack),
         irq_set_affinity: Some(bindings::irq_chip_set_affinity_parent),
         irq_retrigger: Some(bindings::irq_chip_retrigger_hierarchy),
         ..pin_init::zeroed()
@@ -83,7 +92,7 @@ impl<D: PerCpu> PerCpuVectors<D> {
         ..pin_init::zeroed()
     };
 
-    /// Makes and requests an interrupt for each CPU that may ever be online.
+    /// Makes an interrupt for each CPU that may ever be online; those that are have a vector then.
     ///
     /// # Errors
     ///
@@ -130,35 +139,80 @@ impl<D: PerCpu> PerCpuVectors<D> {
             domain,
             fwnode,
             device,
-            irqs: KVec::new(),
-            requested: 0,
+            name,
+            vectors: KVec::new(),
         };
         for cpu in cpu::possible() {
-            // SAFETY: The domain is ours.
-            let irq = unsafe { bindings::irq_alloc_on_cpu(this.domain, cpu) };
-            let irq = u32::try_from(irq).map_err(|_| kernel::error::Error::from_errno(irq))?;
-            if let Err(error) = this.irqs.push(irq, GFP_KERNEL) {
-                // SAFETY: The interrupt was made above.
-                unsafe { bindings::irq_domain_free_irqs(irq, 1) };
-                return Err(error.into());
-            }
-        }
-        for irq in &this.irqs {
-            // SAFETY: The handler matches the cookie, which stays valid until `free_irq`; the name is static.
-            to_result(unsafe {
-                bindings::request_threaded_irq(
-                    *irq,
-                    Some(Self::handle),
-                    None,
-                    bindings::IRQF_NO_THREAD as usize,
-                    name.as_char_ptr(),
-                    this.device.cast_mut().cast(),
-                )
-            })?;
-            // INVARIANT: One more is requested.
-            this.requested = this.requested.wrapping_add(1);
+            this.add(cpu)?;
         }
         Ok(this)
+    }
+
+    /// Makes another interrupt for `cpu`, with another vector.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn add(&mut self, cpu: u32) -> Result {
+        self.vectors.reserve(1, GFP_KERNEL)?;
+        // SAFETY: The domain is ours.
+        let irq = unsafe { bindings::irq_alloc_on_cpu(self.domain, cpu) };
+        let irq = u32::try_from(irq).map_err(|_| Error::from_errno(irq))?;
+        // SAFETY: The interrupt is ours. The handler matches the cookie, which stays valid until `free_irq`; the name is
+        // static.
+        let requested = to_result(unsafe {
+            bindings::request_threaded_irq(
+                irq,
+                Some(Self::handle),
+                None,
+                bindings::IRQF_NO_THREAD as usize,
+                self.name.as_char_ptr(),
+                self.device.cast_mut().cast(),
+            )
+        });
+        if let Err(error) = requested {
+            // SAFETY: The interrupt was made above.
+            unsafe { bindings::irq_domain_free_irqs(irq, 1) };
+            return Err(error);
+        }
+        // INVARIANT: Requested above.
+        Ok(self.vectors.push_within_capacity(Vector { irq, cpu })?)
+    }
+
+    /// The vectors that `cpu` has now; none while it is offline.
+    pub fn of(&self, cpu: u32) -> impl Iterator<Item = u8> + '_ {
+        self.vectors
+            .iter()
+            .filter(move |vector| vector.cpu == cpu)
+            // SAFETY: The interrupt is ours.
+            .map(|vector| unsafe { bindings::irq_vector(bindings::irq_get_irq_data(vector.irq)) })
+            .filter(|vector| *vector != 0)
+    }
+
+    /// Gives all vectors of `cpu` back but `vector`, which it has.
+    pub fn keep(&mut self, cpu: u32, vector: u8) {
+        self.vectors.retain(|candidate| {
+            // SAFETY: The interrupt is ours.
+            let has = unsafe { bindings::irq_vector(bindings::irq_get_irq_data(candidate.irq)) };
+            let stays = candidate.cpu != cpu || has == vector;
+            if !stays {
+                // SAFETY: It is requested, and forgotten after this.
+                unsafe { Self::release(candidate.irq, self.device) };
+            }
+            stays
+        });
+    }
+
+    /// # Safety
+    ///
+    /// `irq` is an interrupt of ours that is requested with `device`, and is not used again.
+    unsafe fn release(irq: u32, device: *const D) {
+        // SAFETY: By the safety requirements.
+        unsafe {
+            bindings::irq_end_local(irq);
+            bindings::free_irq(irq, device.cast_mut().cast());
+            bindings::irq_domain_free_irqs(irq, 1);
+        }
     }
 
     /// # Safety
@@ -190,7 +244,7 @@ impl<D: PerCpu> PerCpuVectors<D> {
                 bindings::irq_alloc_info_hwirq(arg.cast()),
                 &Self::CHIP,
                 (*domain).host_data,
-                Some(bindings::handle_edge_irq),
+                Some(bindings::flow_local),
                 ptr::null_mut(),
                 c"upcall".as_char_ptr(),
             );
@@ -244,6 +298,19 @@ impl<D: PerCpu> PerCpuVectors<D> {
     /// # Safety
     ///
     /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn ack(data: *mut bindings::irq_data) {
+        // SAFETY: As in `activate`; the chip data is the device.
+        unsafe {
+            let device = &*(*data).chip_data.cast::<D>();
+            if device.wants_end((*data).hwirq as u32) {
+                bindings::irq_chip_ack_parent(data);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
     unsafe extern "C" fn handle(_irq: c_int, dev: *mut c_void) -> bindings::irqreturn_t {
         // SAFETY: The cookie stays counted until `free_irq`.
         unsafe { &*dev.cast::<D>() }.interrupt();
@@ -255,15 +322,52 @@ impl<D: PerCpu> Drop for PerCpuVectors<D> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants. The interrupts go before the domain, and the domain before the device.
         unsafe {
-            for irq in self.irqs.iter().take(self.requested) {
-                bindings::free_irq(*irq, self.device.cast_mut().cast());
-            }
-            for irq in &self.irqs {
-                bindings::irq_domain_free_irqs(*irq, 1);
+            for vector in &self.vectors {
+                Self::release(vector.irq, self.device);
             }
             bindings::irq_domain_remove(self.domain);
             bindings::irq_domain_free_fwnode(self.fwnode);
             drop(Arc::from_raw(self.device));
         }
+    }
+}
+
+#[kunit_tests(oxen_irq_vector)]
+mod tests {
+    use super::*;
+
+    /// A device that raises nothing.
+    struct Silent;
+
+    impl PerCpu for Silent {
+        fn activate(&self, _cpu: u32, _vector: u8) -> Result {
+            Ok(())
+        }
+
+        fn deactivate(&self, _cpu: u32) {}
+
+        fn wants_end(&self, _cpu: u32) -> bool {
+            true
+        }
+
+        fn interrupt(&self) {}
+    }
+
+    #[test]
+    fn a_cpu_has_the_vectors_that_it_was_given_and_keeps_one() -> Result {
+        let device = Arc::new(Silent, GFP_KERNEL)?;
+        let mut vectors = PerCpuVectors::new(c"oxen-test", device.clone())?;
+        for cpu in cpu::online() {
+            assert_eq!(vectors.of(cpu).count(), 1);
+            vectors.add(cpu)?;
+            let last = vectors.of(cpu).last().ok_or(EINVAL)?;
+            assert_eq!(vectors.of(cpu).filter(|vector| *vector == last).count(), 1);
+            vectors.keep(cpu, last);
+            assert_eq!(vectors.of(cpu).count(), 1);
+            assert_eq!(vectors.of(cpu).next(), Some(last));
+        }
+        drop(vectors);
+        assert!(Arc::into_unique_or_drop(device).is_some());
+        Ok(())
     }
 }
