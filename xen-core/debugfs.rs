@@ -33,6 +33,12 @@ fn show(_: &Facts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "xen {}.{}", xen.version.major, xen.version.minor)?;
         writeln!(f, "hypercalls {:?}", xen.gate)?;
     }
+    let apic = if detect::is_apic_virtualised() {
+        "virtualised by hardware"
+    } else {
+        "emulated by Xen"
+    };
+    writeln!(f, "local apic {apic}")?;
     match platform::intx() {
         Some(pin) => writeln!(f, "platform device irq {}", pin.irq),
         None => writeln!(f, "platform device none"),

@@ -93,6 +93,16 @@ pub(crate) fn found() -> Option<&'static Xen> {
     FOUND.as_ref()
 }
 
+/// Tells whether the hardware virtualises the local APIC, so that its registers cause no exit.
+pub fn is_apic_virtualised() -> bool {
+    found().is_some_and(|xen| cpuid::is_apic_virtualised(leaf(xen.base.leaf(cpuid::HVM_LEAF))))
+}
+
+/// Tells whether reading the TSC never causes an exit, wherever the guest is moved to.
+pub fn is_tsc_native() -> bool {
+    found().is_some_and(|xen| cpuid::is_tsc_native(leaf(xen.base.leaf(cpuid::TIME_LEAF))))
+}
+
 /// Returns the id of the vCPU that this runs on.
 ///
 /// Only a caller that stays on its CPU can make use of it. It differs from Linux's CPU number in general, and has to be

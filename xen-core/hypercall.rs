@@ -10,6 +10,7 @@ pub mod grant;
 pub mod hvm;
 pub(crate) mod memory;
 pub mod sched;
+pub mod vcpu;
 pub mod version;
 
 use crate::detect;

@@ -29,7 +29,11 @@ mod unplug;
 
 pub use abi::hypercall::hvm::Param;
 pub use debugfs::dir as debugfs_dir;
-pub use detect::vcpu_id;
+pub use detect::{
+    is_apic_virtualised,
+    is_tsc_native,
+    vcpu_id, //
+};
 pub use frame::{
     toolstack_page,
     ToolstackPage, //
