@@ -65,7 +65,10 @@ impl Channel {
     ///
     /// As for [`alloc_unbound`](Self::alloc_unbound); `EINVAL` for no such CPU.
     pub fn bind_ipi(cpu: u32) -> Result<Self> {
-        let events = events()?;
+        Self::ipi(events()?, cpu)
+    }
+
+    pub(crate) fn ipi(events: Arc<Events>, cpu: u32) -> Result<Self> {
         let port = hypercall::bind_ipi(events.vcpu(cpu).ok_or(EINVAL)?)?;
         Self::admit(events, port, true)
     }

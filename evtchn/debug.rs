@@ -13,10 +13,16 @@ use kernel::{
     sync::Arc, //
 };
 
+/// How CPUs are interrupted.
+pub(crate) struct Ways {
+    pub(crate) upcall: &'static str,
+    pub(crate) ipi: &'static str,
+}
+
 /// What the file tells.
 pub(crate) struct Report {
     events: Arc<Events>,
-    path: &'static str,
+    ways: Ways,
 }
 
 impl Report {
@@ -25,15 +31,12 @@ impl Report {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn file(
-        events: Arc<Events>,
-        path: &'static str,
-    ) -> Result<Option<Pin<KBox<File<Self>>>>> {
+    pub(crate) fn file(events: Arc<Events>, ways: Ways) -> Result<Option<Pin<KBox<File<Self>>>>> {
         let Some(dir) = xen_core::debugfs_dir(c"evtchn") else {
             return Ok(None);
         };
         let file = KBox::pin_init(
-            dir.read_only_file(c"ports", Self { events, path }),
+            dir.read_only_file(c"ports", Self { events, ways }),
             GFP_KERNEL,
         )?;
         Ok(Some(file))
@@ -43,7 +46,8 @@ impl Report {
 impl Writer for Report {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "layout {}", self.events.layout().name())?;
-        writeln!(f, "upcall {}", self.path)?;
+        writeln!(f, "upcall {}", self.ways.upcall)?;
+        writeln!(f, "ipi {}", self.ways.ipi)?;
         for cpu in linux::cpu::online() {
             if let Some((upcalls, ports)) = self.events.counts(cpu) {
                 writeln!(f, "cpu {cpu} upcalls {upcalls} ports {ports}")?;

@@ -13,6 +13,12 @@ pub trait Handler: Send + Sync + 'static {
     fn event(&self, event: Event);
 }
 
+/// What is called when a port that never leaves its CPU fires: a timer of Xen's, or another CPU.
+pub trait LocalHandler: Send + Sync + 'static {
+    /// The port has fired. In hard-irq context on its CPU; does not sleep.
+    fn event(&self);
+}
+
 /// A port that has fired and stays masked until this value is dropped, in any context.
 ///
 /// Events that turn out to have brought nothing are ended by [`spurious`](Self::spurious): the more of them come in a row, the

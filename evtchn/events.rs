@@ -20,16 +20,18 @@ use abi::{
     },
 };
 use core::sync::atomic::{
+    AtomicBool,
     AtomicU32,
     AtomicU64,
     Ordering, //
 };
 use kernel::{
-    new_mutex,
+    new_mutex, new_spinlock_irq,
     prelude::*,
     sync::{
         Arc,
-        Mutex, //
+        Mutex,
+        SpinLockIrq, //
     },
 };
 use linux::{
@@ -54,6 +56,8 @@ struct Cpu {
     ports: AtomicU32,
     /// How many upcalls it has taken.
     upcalls: AtomicU64,
+    /// Whether ports can come to it: it takes upcalls, and stays.
+    ready: AtomicBool,
 }
 
 /// Everything about event channels.
@@ -62,15 +66,13 @@ pub(crate) struct Events {
     layout: Layout,
     cpus: KVec<Cpu>,
     /// Set when only vCPU 0 is interrupted.
-    first_only: core::sync::atomic::AtomicBool,
-    /// Numbers upcalls.
-    upcall: AtomicU32,
+    first_only: AtomicBool,
     pub(crate) map: Map,
     ports: Pin<KBox<Mutex<KVec<Arc<PortState>>>>>,
     /// Ends the events that were held back.
     later: Pin<KBox<DelayedCall<Events>>>,
-    /// When that happens next, in ticks.
-    next: AtomicU64,
+    /// When that happens next, in ticks; the lock is held while it is scheduled, so that no later time replaces it.
+    next: Pin<KBox<SpinLockIrq<u64>>>,
 }
 
 impl Events {
@@ -88,12 +90,16 @@ impl Events {
         let two_level = TwoLevel::new(shared_info.clone());
         // At first load no port is masked, and an upcall would find whatever the firmware has left.
         two_level.mask_all();
+        for vcpu in 0..vcpu_info::COUNT {
+            vcpu_info::take_upcall(&shared_info, VcpuId(vcpu));
+        }
         let mut cpus = KVec::new();
         for _ in 0..cpu::count() {
             let cpu = Cpu {
                 vcpu: AtomicU32::new(NONE),
                 ports: AtomicU32::new(0),
                 upcalls: AtomicU64::new(0),
+                ready: AtomicBool::new(false),
             };
             cpus.push(cpu, GFP_KERNEL)?;
         }
@@ -108,11 +114,10 @@ impl Events {
                 layout,
                 cpus,
                 first_only: false.into(),
-                upcall: AtomicU32::new(0),
                 map: Map::new()?,
                 ports: KBox::pin_init(new_mutex!(KVec::new(), "oxen_evtchn_ports"), GFP_KERNEL)?,
                 later: new_delayed_call!("oxen_evtchn_late", Self::end_held_back)?,
-                next: AtomicU64::new(u64::MAX),
+                next: KBox::pin_init(new_spinlock_irq!(u64::MAX, "oxen_evtchn_next"), GFP_KERNEL)?,
             },
             GFP_KERNEL,
         )?;
@@ -171,7 +176,7 @@ impl Events {
         Ok(vcpu)
     }
 
-    /// A CPU has come up, and this runs on it.
+    /// A CPU has come up, and this runs on it: Xen can raise events for it.
     pub(crate) fn online(&self, cpu: u32) -> Result {
         let vcpu = self.learn(cpu)?;
         match &self.layout {
@@ -180,15 +185,25 @@ impl Events {
         }
     }
 
+    /// Upcalls reach the CPU: ports may come to it.
+    pub(crate) fn set_ready(&self, cpu: u32) {
+        if let Some(cpu) = self.cpu(cpu) {
+            cpu.ready.store(true, Ordering::SeqCst);
+        }
+    }
+
     /// A CPU is about to go, and this runs on it: other CPUs take its ports.
     pub(crate) fn offline(&self, leaving: u32) {
+        if let Some(cpu) = self.cpu(leaving) {
+            cpu.ready.store(false, Ordering::SeqCst);
+        }
         for port in self
             .ports
             .lock()
             .iter()
-            .filter(|port| port.cpu() == leaving)
+            .filter(|port| port.cpu() == leaving && !port.is_local())
         {
-            let target = self.choose(cpu::online().filter(|cpu| *cpu != leaving));
+            let target = self.choose(cpu::online());
             if let Some(cpu) = target.filter(|cpu| port.move_to(*cpu).is_ok()) {
                 irq::port::moved(port.irq(), cpu);
             } else {
@@ -207,8 +222,11 @@ impl Events {
         if self.first_only.load(Ordering::Relaxed) {
             return (0..cpu::count()).find(|cpu| self.vcpu(*cpu) == Some(VcpuId(0)));
         }
-        cpus.filter(|cpu| self.vcpu(*cpu).is_some())
-            .min_by_key(|cpu| self.counts(*cpu).map(|(_, ports)| ports))
+        cpus.filter(|cpu| {
+            self.cpu(*cpu)
+                .is_some_and(|cpu| cpu.ready.load(Ordering::SeqCst))
+        })
+        .min_by_key(|cpu| self.counts(*cpu).map(|(_, ports)| ports))
     }
 
     /// A port went from one CPU to another.
@@ -251,9 +269,9 @@ impl Events {
         }
     }
 
-    /// The number of the upcall that runs, or of the last one.
-    pub(crate) fn upcall_number(&self) -> u32 {
-        self.upcall.load(Ordering::Relaxed)
+    /// The number of the upcall that runs on `cpu`, or of the last one.
+    pub(crate) fn upcall_number(&self, cpu: u32) -> u64 {
+        self.counts(cpu).map_or(0, |(upcalls, _)| upcalls)
     }
 
     /// Hands the ports that fired on `cpu` to their interrupts. Returns whether there was an upcall at all.
@@ -264,45 +282,52 @@ impl Events {
         let Some(vcpu) = self.vcpu(cpu) else {
             return false;
         };
-        self.upcall.fetch_add(1, Ordering::Relaxed);
         let mut any = false;
         while vcpu_info::take_upcall(&self.shared_info, vcpu) {
-            any = true;
-            self.layout.scan(cpu, vcpu, |port| self.fire(port));
-        }
-        if let Some(cpu) = self.cpu(cpu) {
-            cpu.upcalls.fetch_add(u64::from(any), Ordering::Relaxed);
+            if !core::mem::replace(&mut any, true) {
+                if let Some(cpu) = self.cpu(cpu) {
+                    // Only this CPU counts here, with interrupts off.
+                    let number = cpu.upcalls.load(Ordering::Relaxed).wrapping_add(1);
+                    cpu.upcalls.store(number, Ordering::Relaxed);
+                }
+            }
+            self.layout.scan(cpu, vcpu, |port| self.fire(cpu, port));
         }
         any
     }
 
-    fn fire(&self, port: Port) {
-        if !self.map.get(port).is_some_and(irq::dispatch) {
-            // Nobody listens, and nobody will: who does, unmasks it.
-            self.layout.mask(port);
+    /// Hands a port that has fired to its interrupt. One that nobody listens to stays as it is: who begins to listen finds
+    /// it pending, and masking it here could hit a port of that number that was bound meanwhile.
+    ///
+    /// In the 2-level layout a scan also finds ports that have fired on other CPUs. Most may be handled anywhere; one that is
+    /// bound to its CPU waits for the upcall there.
+    fn fire(&self, cpu: u32, port: Port) {
+        if let Some(entry) = self.map.get(port) {
+            if entry.cpu.is_none_or(|home| home == cpu) {
+                irq::dispatch(entry.irq);
+            }
         }
     }
 
     /// Has the events that are held back looked at when `due` comes.
     pub(crate) fn later(&self, due: u64) {
-        if self.next.fetch_min(due, Ordering::SeqCst) > due {
+        let mut next = self.next.lock();
+        if due < *next {
+            *next = due;
             self.later.schedule(milliseconds(due));
         }
     }
 
-    /// Ends the events whose time has come. Returns when to come again.
+    /// Ends the events whose time has come.
     fn end_held_back(&self) -> Option<u32> {
-        self.next.store(u64::MAX, Ordering::SeqCst);
+        *self.next.lock() = u64::MAX;
         let now = cpu::ticks();
         for port in self.ports.lock().iter() {
             if let Some(due) = port.end_if_due(now) {
-                self.next.fetch_min(due, Ordering::SeqCst);
+                self.later(due);
             }
         }
-        match self.next.load(Ordering::SeqCst) {
-            u64::MAX => None,
-            due => Some(milliseconds(due)),
-        }
+        None
     }
 }
 

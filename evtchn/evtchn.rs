@@ -5,8 +5,8 @@
 //! A [`Channel`] is a bound port, a [`Listener`] the interrupt that it fires, and an [`Event`] one firing that has not been
 //! ended yet. Each is a value, and dropping it gives up what it stands for.
 //!
-//! Behind them are two layouts of pending bits ([`layout`]), upcalls that come by a vector per CPU or by the pin of the
-//! platform device ([`upcall`]), and the way back to the state that the next load expects ([`reset`]). Implements the
+//! Behind them are two layouts of pending bits ([`layout`]), three ways in which upcalls come ([`upcall`]), interrupts
+//! between CPUs ([`ipi`](mod@ipi)), and the way back to the state that the next load expects ([`reset`]). Implements the
 //! guest's side of Xen's public header `event_channel.h`.
 
 use kernel::{
@@ -21,6 +21,7 @@ mod debug;
 mod event;
 mod events;
 mod fifo;
+mod ipi;
 mod layout;
 mod listener;
 mod map;
@@ -31,11 +32,16 @@ mod upcall;
 pub use channel::Channel;
 pub use event::{
     Event,
-    Handler, //
+    Handler,
+    LocalHandler, //
 };
-pub use listener::Listener;
+pub use listener::{
+    Listener,
+    LocalListener, //
+};
 
 use events::Events;
+use ipi::Ipis;
 use upcall::{
     Path,
     Upcalls, //
@@ -45,7 +51,7 @@ linux::text_param!(
     UPCALL,
     "upcall",
     c"upcall",
-    "How Xen interrupts us: vector (a vector per CPU) or intx (the platform device; not once vectors were used, which Xen keeps until the guest reboots); by default the best that works"
+    "How Xen interrupts us: callback (one vector past the local APICs), vector (a vector of each CPU's APIC) or intx (the platform device); by default vector where the hardware virtualises the APIC, else callback. Once vector was used, Xen keeps to it until the guest reboots"
 );
 
 module! {
@@ -59,23 +65,40 @@ module! {
             default: true,
             description: "Use the FIFO layout, with 131072 ports in place of 4096, where Xen has it",
         },
+        ipi: bool {
+            default: true,
+            description: "Have CPUs interrupt each other by events where upcalls come by the callback vector",
+        },
     },
 }
 
 kernel::sync::global_lock! {
     // SAFETY: Initialised at the start of the module's `init`.
-    unsafe(uninit) static EVENTS: Mutex<Option<Arc<Events>>> = None;
+    unsafe(uninit) static EVENTS: Mutex<Option<Shared>> = None;
+}
+
+/// What the other crates reach.
+struct Shared {
+    events: Arc<Events>,
+    all_cpus: bool,
 }
 
 /// The state that ports belong to.
 fn events() -> Result<Arc<Events>> {
-    EVENTS.lock().clone().ok_or(ENODEV)
+    let shared = EVENTS.lock();
+    Ok(shared.as_ref().ok_or(ENODEV)?.events.clone())
+}
+
+/// Tells whether each CPU gets its own events, so that [`LocalListener`]s work on all of them.
+pub fn reaches_all_cpus() -> bool {
+    EVENTS.lock().as_ref().is_some_and(|shared| shared.all_cpus)
 }
 
 /// What the module does on Xen. The fields are dropped in this order: first nothing new is bound, then nothing is delivered.
 struct Service {
     _global: Global,
     _debug: Option<Pin<KBox<File<debug::Report>>>>,
+    _ipis: Option<Ipis>,
     _upcalls: Upcalls,
     _running: Running,
 }
@@ -84,8 +107,8 @@ struct Service {
 struct Global;
 
 impl Global {
-    fn new(events: Arc<Events>) -> Self {
-        *EVENTS.lock() = Some(events);
+    fn new(events: Arc<Events>, all_cpus: bool) -> Self {
+        *EVENTS.lock() = Some(Shared { events, all_cpus });
         Self
     }
 }
@@ -111,15 +134,24 @@ impl Service {
         let path = Path::wanted(UPCALL.get())?;
         let running = Running(Events::new(module_parameters::fifo.value())?);
         let upcalls = Upcalls::new(&running.0, path)?;
+        // Elsewhere the hardware sends and ends them without an exit.
+        let ipis = (upcalls.name() == "callback" && module_parameters::ipi.value())
+            .then(|| Ipis::new(&running.0))
+            .transpose()?;
         pr_info!(
             "{} ports, upcalls by {}\n",
             running.0.layout().name(),
             upcalls.name()
         );
-        let debug = debug::Report::file(running.0.clone(), upcalls.name())?;
+        let ways = debug::Ways {
+            upcall: upcalls.name(),
+            ipi: if ipis.is_some() { "event" } else { "apic" },
+        };
+        let debug = debug::Report::file(running.0.clone(), ways)?;
         Ok(Self {
-            _global: Global::new(running.0.clone()),
+            _global: Global::new(running.0.clone(), upcalls.reach_all_cpus()),
             _debug: debug,
+            _ipis: ipis,
             _upcalls: upcalls,
             _running: running,
         })

@@ -93,6 +93,22 @@ impl Layout {
         }
     }
 
+    /// Takes note that a port has fired, and masks it.
+    pub(crate) fn ack(&self, port: Port) {
+        match self {
+            Self::TwoLevel(bits) => bits.ack(port),
+            Self::Fifo(fifo) => fifo.ack(port),
+        }
+    }
+
+    /// Has Xen raise the port before others, where the layout knows priorities.
+    pub(crate) fn prefer(&self, port: Port) {
+        if let Self::Fifo(_) = self {
+            // A port that Xen does not know is not open.
+            let _ = hypercall::set_priority(port, 0);
+        }
+    }
+
     /// Calls `handle` for each port that has fired on this CPU. With interrupts off, on the CPU itself.
     pub(crate) fn scan(&self, cpu: u32, vcpu: VcpuId, handle: impl FnMut(Port)) {
         match self {

@@ -4,9 +4,13 @@
 
 use crate::{
     channel::Channel,
-    event::Handler,
+    event::{
+        Handler,
+        LocalHandler, //
+    },
     port::{
         Bound,
+        Local,
         PortState, //
     },
 };
@@ -50,6 +54,7 @@ impl<H: Handler> Listener<H> {
             channel.events.clone(),
             channel.port(),
             CString::try_from_fmt(fmt!("{}", name.to_str().unwrap_or("?")))?,
+            None,
         )?;
         state.list()?;
         let listed = Listed(state.clone());
@@ -96,5 +101,54 @@ impl<H: Handler> Listener<H> {
     /// Fires our own port, as if the remote end had.
     pub fn poke(&self) {
         self.irq.source().state.poke();
+    }
+}
+
+/// A port that fires on one CPU for ever, and its interrupt: a virtual irq of a vCPU, or an IPI.
+///
+/// Such a port has no [`Event`](crate::Event): only Xen and this guest fire it. Drop as for [`Listener`]; what is fired
+/// meanwhile is lost.
+pub struct LocalListener<H: LocalHandler> {
+    // The order matters: the interrupt goes before the port.
+    _irq: PortIrq<Local<H>>,
+    _listed: Listed,
+    channel: Channel,
+}
+
+impl<H: LocalHandler> LocalListener<H> {
+    /// Calls `handler` whenever the port fires, which it does on `cpu`. It comes before ports of other kinds.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Listener::new`].
+    pub fn new(
+        channel: Channel,
+        cpu: u32,
+        name: fmt::Arguments<'_>,
+        handler: Arc<H>,
+    ) -> Result<Self> {
+        let name = CString::try_from_fmt(name)?;
+        let state = PortState::new(
+            channel.events.clone(),
+            channel.port(),
+            CString::try_from_fmt(fmt!("{}", name.to_str().unwrap_or("?")))?,
+            Some(cpu),
+        )?;
+        state.list()?;
+        let listed = Listed(state.clone());
+        channel.events.layout().prefer(channel.port());
+        let local = Arc::new(Local { state, handler }, GFP_KERNEL)?;
+        let irq = PortIrq::local(local, name, cpu, |local, irq| local.state.set_irq(irq))?;
+        Ok(Self {
+            _irq: irq,
+            _listed: listed,
+            channel,
+        })
+    }
+
+    /// The number of the port.
+    #[inline]
+    pub fn port(&self) -> Port {
+        self.channel.port()
     }
 }

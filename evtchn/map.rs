@@ -10,7 +10,7 @@ use abi::{
     types::Port,
 };
 use core::sync::atomic::{
-    AtomicU32,
+    AtomicU64,
     Ordering, //
 };
 use kernel::{
@@ -18,9 +18,32 @@ use kernel::{
     sync::SetOnce, //
 };
 
-type Chunk = KVec<AtomicU32>;
+type Chunk = KVec<AtomicU64>;
 
-/// A number for each port, 0 for none.
+/// The interrupt of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) irq: u32,
+    /// The CPU that it never leaves, if it has one.
+    pub(crate) cpu: Option<u32>,
+}
+
+impl Entry {
+    /// As one number, of which 0 is no interrupt: the irq below, one more than the CPU above.
+    fn packed(self) -> u64 {
+        let cpu = self.cpu.map_or(0, |cpu| u64::from(cpu).wrapping_add(1));
+        cpu << 32 | u64::from(self.irq)
+    }
+
+    fn unpacked(packed: u64) -> Option<Self> {
+        // CAST: The lower half.
+        let irq = packed as u32;
+        let cpu = (packed >> 32).checked_sub(1).map(|cpu| cpu as u32);
+        (irq != 0).then_some(Self { irq, cpu })
+    }
+}
+
+/// An entry for each port.
 pub(crate) struct Map {
     chunks: KVec<SetOnce<Chunk>>,
 }
@@ -39,16 +62,15 @@ impl Map {
         Ok(Self { chunks })
     }
 
-    fn place(&self, port: Port) -> Option<&AtomicU32> {
+    fn place(&self, port: Port) -> Option<&AtomicU64> {
         let chunk = self.chunks.get((port.0 / WORDS_PER_PAGE) as usize)?;
         chunk.as_ref()?.get((port.0 % WORDS_PER_PAGE) as usize)
     }
 
     /// The interrupt of `port`.
     #[inline]
-    pub(crate) fn get(&self, port: Port) -> Option<u32> {
-        let irq = self.place(port)?.load(Ordering::Acquire);
-        (irq != 0).then_some(irq)
+    pub(crate) fn get(&self, port: Port) -> Option<Entry> {
+        Entry::unpacked(self.place(port)?.load(Ordering::Acquire))
     }
 
     /// Makes room for `port`.
@@ -64,7 +86,7 @@ impl Map {
         if slot.as_ref().is_none() {
             let mut chunk = KVec::with_capacity(WORDS_PER_PAGE as usize, GFP_KERNEL)?;
             for _ in 0..WORDS_PER_PAGE {
-                chunk.push(AtomicU32::new(0), GFP_KERNEL)?;
+                chunk.push(AtomicU64::new(0), GFP_KERNEL)?;
             }
             // If somebody else was faster, theirs is as good.
             slot.populate(chunk);
@@ -72,10 +94,42 @@ impl Map {
         Ok(())
     }
 
-    /// Sets the interrupt of `port`, 0 for none.
-    pub(crate) fn set(&self, port: Port, irq: u32) {
+    /// Sets the interrupt of `port`.
+    pub(crate) fn set(&self, port: Port, entry: Option<Entry>) {
         if let Some(place) = self.place(port) {
-            place.store(irq, Ordering::Release);
+            place.store(entry.map_or(0, Entry::packed), Ordering::Release);
         }
+    }
+}
+
+#[kunit_tests(oxen_evtchn_map)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_what_was_set() -> Result {
+        let (map, port) = (Map::new()?, Port(5));
+        let local = Entry {
+            irq: 7,
+            cpu: Some(0),
+        };
+        map.set(port, Some(local));
+        assert_eq!(map.get(port), None);
+        map.admit(port)?;
+        for entry in [
+            local,
+            Entry {
+                irq: u32::MAX,
+                cpu: Some(31),
+            },
+            Entry { irq: 1, cpu: None },
+        ] {
+            map.set(port, Some(entry));
+            assert_eq!(map.get(port), Some(entry));
+        }
+        map.set(port, None);
+        assert_eq!(map.get(port), None);
+        assert_eq!(map.get(Port(u32::MAX)), None);
+        Ok(())
     }
 }

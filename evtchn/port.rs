@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One listened port: why it is masked, where it fires, and when its event may end.
+//! The state of a port that somebody listens to, and the interrupt that it is.
 
 use crate::{
     event::{
         Event,
-        Handler, //
+        Handler,
+        LocalHandler, //
     },
-    events::Events, //
+    events::Events,
+    map::Entry,
 };
 use abi::{
     event::storm::{
         History,
         Rules, //
     },
-    types::Port, //
+    types::Port,
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -32,6 +34,8 @@ use linux::{
         CpuSet, //
     },
     irq::port::Source,
+    new_raw_spinlock,
+    raw_lock::RawSpinLock, //
 };
 use xen_core::hypercall::event as hypercall;
 
@@ -45,44 +49,69 @@ mod reason {
     pub(super) const MOVE: u32 = 4;
     /// It is made to fire.
     pub(super) const POKE: u32 = 8;
-    /// It is listened to no more; its number may be another port by now.
+    /// It is listened to no more; its number may be another port by now, so its bits are not touched.
     pub(super) const GONE: u32 = 1 << 31;
 }
 
+/// What belongs together, under a lock.
+struct Mask {
+    reasons: u32,
+    /// Spurious events in a row.
+    history: History,
+    /// The last upcall that fired this port, and how often it did.
+    upcall: u64,
+    repeated: u32,
+}
+
 /// A port that somebody listens to.
+///
+/// The lock may be taken under that of the irq descriptor, never the other way round.
+#[pin_data]
 pub(crate) struct PortState {
     events: Arc<Events>,
     port: Port,
     pub(crate) name: CString,
     irq: AtomicU32,
     cpu: AtomicU32,
-    masked: AtomicU32,
-    /// Spurious events in a row.
-    spurious: AtomicU32,
+    /// Whether it never leaves its CPU.
+    local: bool,
+    #[pin]
+    mask: RawSpinLock<Mask>,
     /// Spurious events since the start.
     total_spurious: AtomicU64,
-    /// The last upcall that fired this port, and how often it did, in the lower half.
-    fired: AtomicU64,
     /// When the event that is being held back is ended, in ticks; 0 for none.
     due: AtomicU64,
 }
 
 impl PortState {
-    /// A masked port.
-    pub(crate) fn new(events: Arc<Events>, port: Port, name: CString) -> Result<Arc<Self>> {
-        let state = Self {
-            events,
-            port,
-            name,
-            irq: AtomicU32::new(0),
-            cpu: AtomicU32::new(0),
-            masked: AtomicU32::new(reason::IRQ),
-            spurious: AtomicU32::new(0),
-            total_spurious: AtomicU64::new(0),
-            fired: AtomicU64::new(0),
-            due: AtomicU64::new(0),
+    /// A masked port; `cpu` if it is bound to one for ever.
+    pub(crate) fn new(
+        events: Arc<Events>,
+        port: Port,
+        name: CString,
+        cpu: Option<u32>,
+    ) -> Result<Arc<Self>> {
+        let (local, cpu) = (cpu.is_some(), cpu.unwrap_or(0));
+        let mask = Mask {
+            reasons: reason::IRQ,
+            history: History::default(),
+            upcall: 0,
+            repeated: 0,
         };
-        Ok(Arc::new(state, GFP_KERNEL)?)
+        Arc::pin_init(
+            pin_init!(Self {
+                events,
+                port,
+                name,
+                irq: AtomicU32::new(0),
+                cpu: AtomicU32::new(cpu),
+                local,
+                mask <- new_raw_spinlock!(mask, "oxen_evtchn_port"),
+                total_spurious: AtomicU64::new(0),
+                due: AtomicU64::new(0),
+            }),
+            GFP_KERNEL,
+        )
     }
 
     /// The number of the port.
@@ -100,6 +129,11 @@ impl PortState {
         self.cpu.load(Ordering::Relaxed)
     }
 
+    /// Whether it never leaves its CPU.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local
+    }
+
     /// Spurious events since the start.
     pub(crate) fn total_spurious(&self) -> u64 {
         self.total_spurious.load(Ordering::Relaxed)
@@ -107,13 +141,17 @@ impl PortState {
 
     /// Whether an event has not been ended.
     pub(crate) fn is_held(&self) -> bool {
-        self.masked.load(Ordering::Relaxed) & reason::EVENT != 0
+        self.mask.lock().reasons & reason::EVENT != 0
     }
 
     /// Lets upcalls find the interrupt.
     pub(crate) fn set_irq(&self, irq: u32) {
         self.irq.store(irq, Ordering::Relaxed);
-        self.events.map.set(self.port, irq);
+        let entry = Entry {
+            irq,
+            cpu: self.local.then_some(self.cpu()),
+        };
+        self.events.map.set(self.port, Some(entry));
     }
 
     /// Puts it on the list of ports that are listened to.
@@ -124,37 +162,54 @@ impl PortState {
     /// Takes it off, for good: whatever still holds an event of it changes nothing any more.
     pub(crate) fn forget(&self) {
         self.mask(reason::GONE);
-        self.events.map.set(self.port, 0);
+        self.events.map.set(self.port, None);
         self.events.unlist(self);
     }
 
-    fn mask(&self, why: u32) {
-        if self.masked.fetch_or(why, Ordering::SeqCst) == 0 {
-            self.settle();
+    /// Adds a reason to a locked port. Returns false if it is gone.
+    fn add(&self, mask: &mut Mask, why: u32) -> bool {
+        if mask.reasons & reason::GONE != 0 {
+            return false;
         }
+        if mask.reasons == 0 {
+            self.events.layout().mask(self.port);
+        }
+        mask.reasons |= why;
+        true
+    }
+
+    /// Takes a reason from a locked port.
+    fn remove(&self, mask: &mut Mask, why: u32) {
+        let before = mask.reasons;
+        mask.reasons &= !why;
+        if before != 0 && mask.reasons == 0 {
+            self.events.layout().unmask(self.port);
+        }
+    }
+
+    fn mask(&self, why: u32) {
+        self.add(&mut self.mask.lock(), why);
     }
 
     fn unmask(&self, why: u32) {
-        let before = self.masked.fetch_and(!why, Ordering::SeqCst);
-        if before & why != 0 && before & !why == 0 {
-            self.settle();
-        }
+        self.remove(&mut self.mask.lock(), why);
     }
 
-    /// Makes the port's mask bit agree with the reasons, which others may change meanwhile: whoever sets the bit last has
-    /// looked at the reasons after that.
-    fn settle(&self) {
-        loop {
-            let masked = self.masked.load(Ordering::SeqCst);
-            if masked != 0 {
-                self.events.layout().mask(self.port);
-            } else {
-                self.events.layout().unmask(self.port);
-            }
-            if (self.masked.load(Ordering::SeqCst) == 0) == (masked == 0) {
-                return;
-            }
+    /// Takes note of an event that is about to be handled.
+    fn ack(&self) {
+        let upcall = self.events.upcall_number(cpu::current());
+        let mut mask = self.mask.lock();
+        if mask.reasons & reason::GONE != 0 {
+            return;
         }
+        mask.reasons |= reason::EVENT;
+        self.events.layout().ack(self.port);
+        mask.repeated = if mask.upcall == upcall {
+            mask.repeated.saturating_add(1)
+        } else {
+            1
+        };
+        mask.upcall = upcall;
     }
 
     /// Ends an event, now or, if the port is too busy for nothing, a little later.
@@ -162,24 +217,22 @@ impl PortState {
         let rules = Rules {
             per_second: cpu::ticks_per_second().into(),
         };
-        let mut history = History {
-            spurious: self.spurious.load(Ordering::Relaxed),
-        };
-        let mut wait = rules.repeated(self.fired.load(Ordering::Relaxed) as u32);
+        let mut mask = self.mask.lock();
+        let mut wait = rules.repeated(mask.repeated);
         if spurious {
             self.total_spurious.fetch_add(1, Ordering::Relaxed);
-            wait = wait.max(rules.spurious(&mut history));
+            wait = wait.max(rules.spurious(&mut mask.history));
         } else {
-            rules.useful(&mut history);
+            rules.useful(&mut mask.history);
         }
-        self.spurious.store(history.spurious, Ordering::Relaxed);
         if wait == 0 {
-            self.unmask(reason::EVENT);
-        } else {
-            let due = cpu::ticks().wrapping_add(wait).max(1);
-            self.due.store(due, Ordering::Release);
-            self.events.later(due);
+            self.remove(&mut mask, reason::EVENT);
+            return;
         }
+        drop(mask);
+        let due = cpu::ticks().wrapping_add(wait).max(1);
+        self.due.store(due, Ordering::Release);
+        self.events.later(due);
     }
 
     /// Ends an event that was held back, if it is time. Returns when it will be.
@@ -195,37 +248,28 @@ impl PortState {
         }
     }
 
-    /// Takes note that the upcall with this number found the port.
-    pub(crate) fn fired_in(&self, upcall: u32) {
-        let before = self.fired.load(Ordering::Relaxed);
-        let count = if (before >> 32) as u32 == upcall {
-            (before as u32).saturating_add(1)
-        } else {
-            1
-        };
-        self.fired.store(
-            (u64::from(upcall) << 32) | u64::from(count),
-            Ordering::Relaxed,
-        );
-    }
-
     /// Makes the port fire.
     pub(crate) fn poke(&self) {
-        self.mask(reason::POKE);
-        self.events.layout().set_pending(self.port);
-        self.unmask(reason::POKE);
+        let mut mask = self.mask.lock();
+        if self.add(&mut mask, reason::POKE) {
+            self.events.layout().set_pending(self.port);
+            self.remove(&mut mask, reason::POKE);
+        }
     }
 
     /// Has the port fire on `cpu` from now on. A few events may still come up where it was.
     pub(crate) fn move_to(&self, cpu: u32) -> Result {
         let vcpu = self.events.vcpu(cpu).ok_or(EINVAL)?;
-        self.mask(reason::MOVE);
+        let mut mask = self.mask.lock();
+        if !self.add(&mut mask, reason::MOVE) {
+            return Err(ENODEV);
+        }
         let moved = hypercall::bind_vcpu(self.port, vcpu);
         if moved.is_ok() {
             let old = self.cpu.swap(cpu, Ordering::Relaxed);
             self.events.moved(old, cpu);
         }
-        self.unmask(reason::MOVE);
+        self.remove(&mut mask, reason::MOVE);
         moved
     }
 }
@@ -238,9 +282,7 @@ pub(crate) struct Bound<H> {
 
 impl<H: Handler> Source for Bound<H> {
     fn ack(&self) {
-        self.state.mask(reason::EVENT);
-        self.state.events.layout().clear_pending(self.state.port);
-        self.state.fired_in(self.state.events.upcall_number());
+        self.state.ack();
     }
 
     fn mask(&self) {
@@ -269,5 +311,43 @@ impl<H: Handler> Source for Bound<H> {
         // The irq core may run the handler again without `ack`, for an event that came meanwhile.
         this.state.mask(reason::EVENT);
         this.handler.event(Event::new(this.state.clone()));
+    }
+}
+
+/// A port that never leaves its CPU, and who handles its events.
+pub(crate) struct Local<H> {
+    pub(crate) state: Arc<PortState>,
+    pub(crate) handler: Arc<H>,
+}
+
+impl<H: LocalHandler> Source for Local<H> {
+    // Only Xen and we fire such a port, so it is not masked meanwhile.
+    fn ack(&self) {
+        self.state.events.layout().clear_pending(self.state.port);
+    }
+
+    fn mask(&self) {
+        self.state.mask(reason::IRQ);
+    }
+
+    fn mask_ack(&self) {
+        self.mask();
+        self.ack();
+    }
+
+    fn unmask(&self) {
+        self.state.unmask(reason::IRQ);
+    }
+
+    fn retrigger(&self) {
+        self.state.poke();
+    }
+
+    fn retarget(&self, _cpus: &CpuSet<'_>) -> Option<u32> {
+        None
+    }
+
+    fn handle(this: &Arc<Self>) {
+        this.handler.event();
     }
 }
