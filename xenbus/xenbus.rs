@@ -75,6 +75,9 @@ use self::{
     },
 };
 
+// Even the root disk is found with it.
+linux::load_before!("oxen_time");
+
 module! {
     type: Xenbus,
     name: "oxen_xenbus",

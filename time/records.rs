@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The time records that Xen keeps for each vCPU, and the system time that they give.
+
+use abi::{
+    event::vcpu_info,
+    pvclock::{
+        Moment,
+        Monotonic,
+        TimeInfo,
+        WallClock,
+        VCPU_TIME,
+        WALL_CLOCK, //
+    },
+    types::VcpuId,
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use linux::{
+    cpu,
+    time::tsc_here, //
+};
+use xen_core::SharedInfo;
+
+/// No vCPU.
+const NONE: u32 = u32::MAX;
+
+/// The records of all vCPUs.
+pub(crate) struct Records {
+    shared_info: SharedInfo,
+    /// The vCPU of each CPU, [`NONE`] before it was first online.
+    vcpus: KVec<AtomicU32>,
+    last: Monotonic,
+}
+
+impl Records {
+    /// Finds the records of the CPUs that are online.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` without Xen, `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let mut vcpus = KVec::new();
+        for _ in 0..cpu::count() {
+            vcpus.push(AtomicU32::new(NONE), GFP_KERNEL)?;
+        }
+        let records = Self {
+            shared_info: xen_core::shared_info()?,
+            vcpus,
+            last: Monotonic::new(),
+        };
+        Ok(Arc::new(records, GFP_KERNEL)?)
+    }
+
+    /// The vCPU of `cpu`, if that is known.
+    #[inline]
+    pub(crate) fn vcpu(&self, cpu: u32) -> Option<VcpuId> {
+        let vcpu = self.vcpus.get(cpu as usize)?.load(Ordering::Relaxed);
+        (vcpu != NONE).then_some(VcpuId(vcpu))
+    }
+
+    /// Learns which vCPU the current CPU is.
+    pub(crate) fn learn(&self, cpu: u32) -> Option<VcpuId> {
+        let vcpu = xen_core::vcpu_id()?;
+        // The first 32 vCPUs have their records in the page; the others read the time from the first's.
+        let known = vcpu_info::offset(vcpu).map_or(VcpuId(0), |_| vcpu);
+        self.vcpus
+            .get(cpu as usize)?
+            .store(known.0, Ordering::Relaxed);
+        Some(vcpu)
+    }
+
+    /// The record of a CPU.
+    #[inline]
+    fn of(&self, cpu: u32) -> Option<TimeInfo> {
+        let vcpu = self.vcpu(cpu).unwrap_or(VcpuId(0));
+        let offset = vcpu_info::offset(vcpu)?.wrapping_add(VCPU_TIME);
+        TimeInfo::read(&*self.shared_info, offset)
+    }
+
+    /// The record of the current CPU.
+    pub(crate) fn record(&self) -> Option<TimeInfo> {
+        cpu::held(|cpu| self.of(cpu))
+    }
+
+    /// The system time: nanoseconds since the guest was made. It never goes back, on whatever CPU. In any context.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        // The record of the TSC's own CPU, though this may run on another one by then. If Xen has written meanwhile, the
+        // TSC is behind the record, and the record's own time is the answer.
+        let (tsc, cpu) = tsc_here();
+        match self.of(cpu) {
+            Some(record) if record.is_tsc_stable() => record.nanoseconds(tsc),
+            Some(record) => self.last.tell(record.nanoseconds(tsc)),
+            // Xen does not write for that long; if it did, time would stand still.
+            None => self.last.tell(0),
+        }
+    }
+
+    /// The time of day, if Xen knows it.
+    pub(crate) fn time_of_day(&self) -> Option<Moment> {
+        let clock = WallClock::read(&*self.shared_info, WALL_CLOCK)?;
+        Some(clock.at(self.now()))
+    }
+
+    /// Forgets the times that were told: the domain has another system time now.
+    pub(crate) fn forget(&self) {
+        self.last.forget();
+    }
+}
