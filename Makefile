@@ -2,7 +2,7 @@
 #
 # The front door: `make help`. The modules themselves are described in Kbuild.
 #
-# Each test room has a fragment tests/ROOM/rules.mk with its targets, and adds those
+# Each test room has a fragment tests/ROOM/rules.mk with its targets (bench/rules.mk the bench), and adds those
 # that `make test` runs to TEST_STEPS. A step succeeds by its exit status; when the last
 # line of its output is `N passed, N failed` these are counted, else it counts as one.
 
@@ -14,14 +14,15 @@ SHELL := /bin/bash
 all: modules
 
 help:
-	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) $(wildcard tests/*/rules.mk)
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) $(wildcard tests/*/rules.mk bench/rules.mk)
 
 ## make sdk              the SDK, in the cache: from nothing 8 minutes on two cores
 ## make modules          the modules, for KERNEL= (default: the newest Debian kernel that can be built for)
 ##                       or in any prepared kernel tree with Rust, KDIR=
 ## make modules_install  install them under INSTALL_MOD_PATH=DIR (default: this system) and run depmod
 ## make clippy fmt docs  lints · format check · rustdoc under build/doc
-## make test             all checks and the end-to-end suite; STEPS="style fmt" for some of them
+## make test             all checks and the end-to-end suite, side by side; STEPS="style fmt" for some of them,
+##                       OXEN_STEP_LIMIT= for how many seconds one may take (default 3600)
 ## make clean            remove build/ ; make distclean removes the cache too
 ##
 ## OXEN_CACHE=DIR        where the SDK and images are kept (default: ~/.cache/oxen)
@@ -40,9 +41,9 @@ modules_install:
 # The others come from the fragments.
 TEST_STEPS := style unsafe fmt refusals clippy docs modules
 
-include $(wildcard tests/*/rules.mk)
+include $(wildcard tests/*/rules.mk bench/rules.mk)
 
-# The quick ones first.
+# The quick ones first; what boots Xen has a lane of its own.
 LATE_STEPS := e2e kunit
 
 test:

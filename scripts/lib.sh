@@ -75,7 +75,7 @@ life() {
 		kill -0 $$ 2>/dev/null || exit
 		seconds=$((seconds + 20))
 		last=$(tail -c 300 "$1" | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c1-90)
-		printf 'oxen:   %3d s: %s\n' "$seconds" "$last" >&2
+		printf 'oxen:   %3d s: %s: %s\n' "$seconds" "$(basename "$1" .log)" "$last" >&2
 	done
 }
 

@@ -4,16 +4,20 @@
 
 TEST_STEPS += e2e
 
-.PHONY: demo e2e companion
+.PHONY: demo e2e soak companion
 
 ## make demo             everything from nothing: Xen in QEMU, a Debian guest on Oxen, what it proved line by
 ##                       line; INTERACTIVE=1 hands over the guest's console
-## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests
+## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests, OXEN_ROUNDS= for how often
+##                       what is repeated, OXEN_MIB= for how much data, OXEN_CLOCK_SECONDS= for how long clocks are
+##                       compared; an emulated guest that is lost to a triple fault is booted again, once
+## make soak             the same with long rounds (20 times, 256 MiB, a minute of clocks) and fuzzing: hours
 ## make companion ARGS=  the companion that stays up, for iteration: ARGS=start, ARGS="create g", ARGS=stop …
 ##
 
-# Cargo is quiet; what it builds here takes two minutes the first time.
-companion_env = dir=$$(scripts/modules dir) && scripts/in-root env MODULES=$$dir KERNEL=$$(basename $$dir)
+# Cargo is quiet; what it builds here takes two minutes the first time. With exec a signal reaches the program, which
+# then ends its machine.
+companion_env = dir=$$(scripts/modules dir) && exec scripts/in-root env MODULES=$$dir KERNEL=$$(basename $$dir)
 
 demo: modules
 	@echo "oxen: building the companion (two minutes the first time)" >&2
@@ -23,6 +27,11 @@ demo: modules
 e2e: modules
 	@scripts/in-root cargo build -q --locked -p companion -p e2e
 	@$(companion_env) build/host/debug/e2e $(E2E)
+
+soak:
+	@OXEN_ROUNDS=$${OXEN_ROUNDS:-20} OXEN_MIB=$${OXEN_MIB:-256} OXEN_CLOCK_SECONDS=$${OXEN_CLOCK_SECONDS:-60} \
+	OXEN_CONTROL_SECONDS=$${OXEN_CONTROL_SECONDS:-120} FUZZ_SECONDS=$${FUZZ_SECONDS:-600} \
+	OXEN_STEP_LIMIT=$${OXEN_STEP_LIMIT:-14400} scripts/test e2e fuzz
 
 companion:
 	@scripts/sdk root >/dev/null

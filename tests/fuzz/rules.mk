@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 
 ## make fuzz             coverage-guided inputs for the parsers and rings of abi; FUZZ_SECONDS= for each target
-##                       (default 60), FUZZ=rings for one of them
+##                       (default 15), FUZZ=rings for one of them
 ##
 
 TEST_STEPS += fuzz
@@ -10,4 +10,4 @@ TEST_STEPS += fuzz
 
 fuzz:
 	@scripts/sdk root >/dev/null
-	@scripts/in-root env OXEN_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) tests/fuzz/run $(FUZZ)
+	@scripts/in-root env OXEN_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),15) tests/fuzz/run $(FUZZ)

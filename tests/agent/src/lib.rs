@@ -7,6 +7,8 @@
 //! virtual serial port needs: a session starts with `Hello` and a nonce, and whatever arrives
 //! before the answer with that nonce belongs to somebody else.
 
+pub mod marks;
+
 use base64::{engine::general_purpose::STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 

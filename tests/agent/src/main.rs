@@ -4,10 +4,15 @@
 //! serial port), for the companion. It needs no driver of ours.
 //!
 //! `agent tcp` serves any number of connections; `agent virtio NAME` serves the virtual
-//! serial port of that name, one client after the other.
+//! serial port of that name, one client after the other. The others are looks at clocks and timers that the tests have
+//! it take in a guest.
 
+mod clock;
 mod job;
+mod measure;
+mod monotonic;
 mod session;
+mod sleepers;
 mod stream;
 
 use anyhow::{bail, Context, Result};
@@ -20,7 +25,17 @@ fn main() -> Result<()> {
         ["tcp"] => serve_tcp(),
         ["virtio", name] => serve_port(&stream::virtio_port(name)?),
         ["device", path] => serve_port(path),
-        _ => bail!("usage: agent tcp | virtio NAME | device PATH"),
+        ["clock", "serve"] => clock::serve(),
+        ["clock", "compare", address] => clock::compare(address, None),
+        ["clock", "compare", address, device] => clock::compare(address, Some(device)),
+        ["measure", ref rest @ ..] => measure::run(rest),
+        ["monotonic", seconds] => monotonic::run(seconds.parse()?, false),
+        ["monotonic", seconds, "--skew"] => monotonic::run(seconds.parse()?, true),
+        ["sleepers", seconds, threads] => sleepers::run(seconds.parse()?, threads.parse()?),
+        _ => bail!(
+            "usage: agent tcp | virtio NAME | device PATH | clock serve | clock compare ADDRESS [DEVICE] \
+             | measure … | monotonic SECONDS [--skew] | sleepers SECONDS THREADS"
+        ),
     }
 }
 

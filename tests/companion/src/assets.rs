@@ -161,7 +161,8 @@ impl Assets {
 
     /// The agent's program, linked statically: it runs where there is no C library.
     fn agent(&self) -> Result<PathBuf> {
-        let target = self.cache.join("cargo-agent");
+        // Not in the cache: Cargo would take another checkout's program for this one's.
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../build/agent");
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/Cargo.toml");
         let status = Command::new("cargo")
             .args(["build", "--quiet", "--release", "--locked"])

@@ -6,6 +6,7 @@ use crate::link::{Job, JobEvent, Link};
 use anyhow::{bail, Context, Result};
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,27 @@ pub const BRIEF: Duration = Duration::from_secs(90);
 /// Limit for what takes its time.
 pub const LONG: Duration = Duration::from_secs(600);
 
-/// A limit as it holds here: `OXEN_PATIENCE` times as long, for kernels that check everything they do.
+static TIMES: AtomicU32 = AtomicU32::new(1);
+
+/// How much longer than usual this program waits: for kernels that check everything they do.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Patience {
+    /// How many times as long every time limit is.
+    #[arg(long = "patience", env = "OXEN_PATIENCE", value_name = "OXEN_PATIENCE", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=20), global = true)]
+    times: u32,
+}
+
+impl Patience {
+    /// Makes it hold.
+    pub fn set(self) {
+        TIMES.store(self.times, Ordering::Relaxed);
+    }
+}
+
+/// A limit as it holds here.
 pub(crate) fn patience(limit: Duration) -> Duration {
-    let times = std::env::var("OXEN_PATIENCE")
-        .ok()
-        .and_then(|value| value.parse().ok());
-    limit * times.unwrap_or(1)
+    limit * TIMES.load(Ordering::Relaxed)
 }
 
 /// What a command printed, and its exit code.
@@ -207,7 +223,7 @@ impl Domain {
     }
 }
 
-/// A script that runs on while other things are done.
+/// A script that runs on while other things are done, until this is dropped.
 pub struct Background {
     what: String,
     job: Job,
@@ -231,6 +247,13 @@ impl Background {
     pub fn stop(self) -> Result<Output> {
         self.job.kill();
         collect(&self.job, BRIEF).with_context(|| self.what.clone())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // A test that failed before it came to this must not slow down the next one.
+        self.job.kill();
     }
 }
 

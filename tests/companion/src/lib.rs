@@ -13,13 +13,15 @@ mod guest;
 mod link;
 mod machine;
 mod plain;
+mod signals;
+mod watch;
 
 pub use assets::{Assets, Ramdisk};
 pub use console::Console;
-pub use domain::{Background, Domain, Output, BRIEF, LONG};
+pub use domain::{Background, Domain, Output, Patience, BRIEF, LONG};
 pub use guest::{Disk, GuestConfig, Kind, Vif};
 pub use link::{Job, JobEvent, Link};
-pub use machine::{Companion, Options};
+pub use machine::{accelerator_name, Companion, Options};
 pub use plain::PlainMachine;
 
 /// Progress on the terminal, with the time since the program began.

@@ -32,6 +32,16 @@ struct Routes {
     jobs: HashMap<u64, Sender<JobEvent>>,
     greeted: Option<(String, Sender<()>)>,
     closed: bool,
+    /// Why, when it is known.
+    why: Option<String>,
+}
+
+impl Routes {
+    fn why(&self) -> &str {
+        self.why
+            .as_deref()
+            .unwrap_or("the agent's connection broke")
+    }
 }
 
 /// A session with one agent. Clones share it.
@@ -55,15 +65,21 @@ impl Link {
     ///
     /// When no agent answers within `limit`.
     pub fn dom0(port: u16, limit: Duration) -> Result<Link> {
-        Self::greet(dial(port)?, limit)
+        Self::greet(dial(port)?, limit, || None)
     }
 
     /// A session with the agent of a guest, through the UNIX socket `path` in dom0.
     ///
     /// # Errors
     ///
-    /// When dom0 has no such socket, or the guest's agent does not answer within `limit`.
-    pub fn guest(port: u16, path: &str, limit: Duration) -> Result<Link> {
+    /// When dom0 has no such socket, or the guest's agent does not answer within `limit` or before `ended` says why it
+    /// will not.
+    pub(crate) fn guest(
+        port: u16,
+        path: &str,
+        limit: Duration,
+        ended: impl Fn() -> Option<String>,
+    ) -> Result<Link> {
         let mut stream = dial(port)?;
         stream.write_all(&line(&Request::Tunnel { path: path.into() }))?;
         stream.set_read_timeout(Some(limit))?;
@@ -88,10 +104,14 @@ impl Link {
             }
         }
         stream.set_read_timeout(None)?;
-        Self::greet(stream, limit)
+        Self::greet(stream, limit, ended)
     }
 
-    fn greet(stream: TcpStream, limit: Duration) -> Result<Link> {
+    fn greet(
+        stream: TcpStream,
+        limit: Duration,
+        ended: impl Fn() -> Option<String>,
+    ) -> Result<Link> {
         let reader = stream.try_clone()?;
         let nonce = format!("{}-{:?}", std::process::id(), Instant::now());
         let (greeted, answer) = mpsc::channel();
@@ -119,6 +139,9 @@ impl Link {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            if let Some(why) = ended() {
+                bail!("{why}");
+            }
         }
     }
 
@@ -144,7 +167,7 @@ impl Link {
         {
             let mut routes = locked(&self.routes);
             if routes.closed {
-                bail!("the agent's connection is gone");
+                bail!("{}", routes.why());
             }
             routes.jobs.insert(id, sender);
         }
@@ -158,6 +181,12 @@ impl Link {
             link: self.clone(),
             events: Mutex::new(events),
         })
+    }
+
+    /// Ends the session, and says why to whoever waits for something.
+    pub(crate) fn end(&self, why: &str) {
+        locked(&self.routes).why = Some(why.into());
+        self.close();
     }
 
     /// Ends the session.
@@ -183,7 +212,7 @@ impl Job {
         match locked(&self.events).recv_timeout(limit) {
             Ok(event) => Ok(Some(event)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => bail!("the agent's connection broke"),
+            Err(RecvTimeoutError::Disconnected) => bail!("{}", locked(&self.link.routes).why()),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::domain::{patience, Domain, BRIEF, LONG};
 use crate::guest::{GuestConfig, Kind};
 use crate::link::Link;
 use crate::progress;
+use crate::watch::{triple_fault, Watch};
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 /// Where dom0 sees the folder it shares with this side.
 const SHARED: &str = "/companion";
 
+/// What is said of a guest that ended by no fault of its own.
+const LOST: &str = "the emulator lost this guest";
+
 /// How a machine is made.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -26,6 +30,8 @@ pub struct Options {
     pub name: String,
     /// Memory in MiB, of which dom0 takes 1280.
     pub memory: u32,
+    /// More words for Xen's command line.
+    pub xen_args: String,
 }
 
 impl Default for Options {
@@ -33,6 +39,7 @@ impl Default for Options {
         Options {
             name: "companion".into(),
             memory: 4096,
+            xen_args: String::new(),
         }
     }
 }
@@ -96,7 +103,12 @@ impl Companion {
             "companion: booting Xen and dom0 under QEMU ({}), about a minute",
             accelerator.name
         ));
-        let mut qemu = Command::new("qemu-system-x86_64");
+        // QEMU's VMRUN leaves the vector that it injects as an exception to be raised, and raises it a second time,
+        // whatever the guest's interrupt flag says, if another of its threads asks the CPU's thread to stop within the
+        // next instructions. That happens where the kernel lets the woken thread preempt the one that woke it, which it
+        // does not do in this class: without, guests on a busy host died of it within minutes.
+        let mut qemu = Command::new("chrt");
+        qemu.args(["--batch", "0", "qemu-system-x86_64"]);
         qemu.env("TMPDIR", &dir)
             .args(["-name", &format!("oxen-{}", options.name)])
             .args([
@@ -127,11 +139,12 @@ impl Companion {
             .arg("-kernel")
             .arg(&xen)
             // With lazy FPU switching the emulated SVM mixes up the FPU state of the domains.
-            .args([
-                "-append",
+            .arg("-append")
+            .arg(format!(
                 "console=com1 com1=115200,8n1 dom0_mem=1280M,max:1280M dom0_max_vcpus=1 \
-                 spec-ctrl=eager-fpu loglvl=warning guest_loglvl=warning watchdog=0 noreboot=1",
-            ])
+                 spec-ctrl=eager-fpu loglvl=warning guest_loglvl=warning watchdog=0 noreboot=1 {}",
+                options.xen_args
+            ))
             .arg("-initrd")
             .arg(format!(
                 "{} console=hvc0 loglevel=5 panic=1,{}",
@@ -231,6 +244,11 @@ impl Companion {
         &self.assets
     }
 
+    /// The folder it shares with dom0, which has it at `/companion`.
+    pub fn shared(&self) -> PathBuf {
+        self.dir.join("shared")
+    }
+
     /// Creates a guest and, if its configuration says so, waits for its agent.
     ///
     /// # Errors
@@ -238,16 +256,13 @@ impl Companion {
     /// When `xl` refuses it or its agent does not answer in time: with its serial log.
     pub fn create(&self, config: &GuestConfig) -> Result<Option<Domain>> {
         let name = &config.name;
-        let shared = self.dir.join("shared");
+        let shared = self.shared();
         Ramdisk {
             assets: &self.assets,
             modules: config.modules.as_deref(),
         }
         .write(&shared.join(format!("{name}.cpio")))?;
-        fs::write(
-            shared.join(format!("{name}.cfg")),
-            config.xl(SHARED, self.tsc_khz()?),
-        )?;
+        fs::write(shared.join(format!("{name}.cfg")), config.xl(SHARED))?;
         let mut prepare = String::from("set -e\n");
         if config.root {
             prepare.push_str(&format!(
@@ -274,29 +289,27 @@ impl Companion {
         if !config.wait || config.paused || config.kind == Kind::Pvh {
             return Ok(None);
         }
-        match self.guest(name, patience(LONG / 2)) {
-            Ok(guest) => Ok(Some(guest)),
+        let watch = Watch::start(&self.dom0, name)?;
+        let link = Link::guest(
+            self.port,
+            &GuestConfig::agent_socket(name),
+            patience(LONG / 2),
+            || {
+                watch
+                    .ended(Duration::ZERO)
+                    .map(|sign| format!("the guest is at its end: {sign}"))
+            },
+        );
+        match link {
+            Ok(link) => {
+                watch.guard(link.clone());
+                Ok(Some(Domain::new(name, link)))
+            }
             Err(why) => Err(why.context(format!(
                 "guest {name} did not come up\n{}",
                 self.report(Some(name))
             ))),
         }
-    }
-
-    /// Frequency of the TSC, in kHz, as Xen measured it.
-    fn tsc_khz(&self) -> Result<u32> {
-        let info = self.dom0.sh("xl info")?;
-        info.lines()
-            .find_map(|line| line.strip_prefix("cpu_mhz"))
-            .and_then(|rest| {
-                rest.trim_start_matches([' ', ':'])
-                    .trim()
-                    .parse::<f64>()
-                    .ok()
-            })
-            // CAST: A few million.
-            .map(|mhz| (mhz * 1000.0) as u32)
-            .with_context(|| format!("xl info has no cpu_mhz:\n{info}"))
     }
 
     /// A guest whose agent answers within `limit`. One client at a time is served.
@@ -305,9 +318,18 @@ impl Companion {
     ///
     /// When there is no such guest, or its agent is silent.
     pub fn guest(&self, name: &str, limit: Duration) -> Result<Domain> {
-        let link = Link::guest(self.port, &GuestConfig::agent_socket(name), limit)
+        let link = Link::guest(self.port, &GuestConfig::agent_socket(name), limit, || None)
             .with_context(|| format!("guest {name}"))?;
         Ok(Domain::new(name, link))
+    }
+
+    /// Whether the emulator lost this guest, and how: a triple fault stopped it. Any other end is the guest's own.
+    pub fn lost(&self, name: &str) -> Option<String> {
+        let script = format!("xl domid {name} && xl list {name}");
+        let list = self.dom0.sh(&script).ok()?;
+        let domid = list.lines().next()?.trim().parse().ok()?;
+        let log = self.dom0.sh("xl dmesg").ok()?;
+        triple_fault(domid, &list, &log).map(|fault| format!("{LOST}: {fault}"))
     }
 
     /// Ends a guest, at once, and takes its disks away.
@@ -371,6 +393,21 @@ impl Companion {
         end(self.pid);
         fs::remove_file(self.dir.join("state")).ok();
     }
+
+    /// Ends the machine of that name, one that is still booting too.
+    pub fn kill(name: &str) {
+        let dir = Self::dir(&Assets::from_env(), name);
+        let pid = fs::read_to_string(dir.join("pid")).ok();
+        if let Some(pid) = pid.and_then(|pid| pid.trim().parse().ok()) {
+            end(pid);
+        }
+        fs::remove_file(dir.join("state")).ok();
+    }
+}
+
+/// What QEMU runs the machine's CPUs with: `KVM`, or `emulation`.
+pub fn accelerator_name() -> &'static str {
+    accelerator().name
 }
 
 pub(crate) struct Accelerator {

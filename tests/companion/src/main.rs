@@ -6,7 +6,7 @@ mod terminal;
 
 use anyhow::{bail, Context, Result};
 use clap::{Parser, Subcommand};
-use companion::{Companion, Disk, Domain, GuestConfig, Kind, Options, Output, Vif};
+use companion::{Companion, Disk, Domain, GuestConfig, Kind, Options, Output, Patience, Vif};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +23,8 @@ struct Cli {
         global = true
     )]
     name: String,
+    #[command(flatten)]
+    patience: Patience,
     #[command(subcommand)]
     command: Action,
 }
@@ -34,6 +36,9 @@ enum Action {
         /// Memory in MiB.
         #[arg(long, default_value_t = 4096)]
         memory: u32,
+        /// More words for Xen's command line.
+        #[arg(long, default_value = "", allow_hyphen_values = true)]
+        xen_args: String,
     },
     /// Ends the machine.
     Stop,
@@ -155,12 +160,14 @@ fn main() -> ExitCode {
 }
 
 fn act(cli: Cli) -> Result<u8> {
+    cli.patience.set();
     let machine = || Companion::attach(&cli.name);
     match cli.command {
-        Action::Start { memory } => {
+        Action::Start { memory, xen_args } => {
             Companion::ensure(&Options {
                 name: cli.name,
                 memory,
+                xen_args,
             })?;
         }
         Action::Stop => machine()?.stop(),

@@ -9,6 +9,7 @@ use crate::machine::{accelerator, escaped, tail};
 use crate::progress;
 use anyhow::{Context, Result};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -41,7 +42,16 @@ impl PlainMachine {
         let accelerator = accelerator();
         progress("plain machine: booting without Xen");
         let log = dir.path().join("serial.log");
-        let mut qemu = Command::new("qemu-system-x86_64")
+        let mut qemu = Command::new("qemu-system-x86_64");
+        // SAFETY: Between fork and exec the closure makes only the system call prctl, which is async-signal-safe.
+        unsafe {
+            qemu.pre_exec(|| {
+                // It ends with the thread that started it.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            })
+        };
+        let mut qemu = qemu
             .args([
                 "-machine",
                 "q35",

@@ -39,6 +39,8 @@ pub fn modules_stack_up(guest: &Domain) -> Result<String> {
     // (user, used): what is used must list the user among its holders.
     let below = [
         ("oxen_evtchn", "oxen_xen_core"),
+        ("oxen_time", "oxen_evtchn"),
+        ("oxen_time", "oxen_xen_core"),
         ("oxen_grant_table", "oxen_xen_core"),
         ("oxen_xenbus", "oxen_evtchn"),
         ("oxen_xenbus", "oxen_xen_core"),
@@ -156,12 +158,13 @@ pub fn dmesg_is_clean(guest: &Domain) -> Result<()> {
     Ok(())
 }
 
-/// One address for each of the guest's two interfaces, and the link up.
+/// One address for each of the guest's two interfaces, unless it has it, and the link up.
 pub fn bring_up_network(guest: &Domain) -> Result<()> {
     guest.until("[ -d /sys/class/net/eth0 ]", BRIEF)?;
     guest.sh(&format!(
-        "ip addr flush dev eth0; ip addr add {GUEST}/24 dev eth0; ip link set eth0 up; \
-         if [ -d /sys/class/net/eth1 ]; then ip addr flush dev eth1; ip addr add 10.78.0.2/24 dev eth1; ip link set eth1 up; fi"
+        "up() {{ [ -d /sys/class/net/$1 ] || return 0; ip addr show dev $1 | grep -q \" $2\" && return; \
+         ip addr flush dev $1; ip addr add $2 dev $1; ip link set $1 up; }}; \
+         up eth0 {GUEST}/24 && up eth1 10.78.0.2/24"
     ))?;
     guest.until(&format!("ping -c 1 -W 5 {DOM0}"), BRIEF)?;
     Ok(())

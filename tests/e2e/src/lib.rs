@@ -13,9 +13,10 @@ use std::env;
 use std::path::PathBuf;
 
 /// Our modules, in an order in which each finds what it needs.
-pub const MODULES: [&str; 7] = [
+pub const MODULES: [&str; 8] = [
     "oxen_xen_core",
     "oxen_evtchn",
+    "oxen_time",
     "oxen_grant_table",
     "oxen_xenbus",
     "oxen_console",
@@ -25,12 +26,12 @@ pub const MODULES: [&str; 7] = [
 
 /// Loads them all, the shell way.
 pub const LOAD_ALL: &str =
-    "for m in oxen_xen_core oxen_evtchn oxen_grant_table oxen_xenbus oxen_console \
+    "for m in oxen_xen_core oxen_evtchn oxen_time oxen_grant_table oxen_xenbus oxen_console \
      oxen_blkfront oxen_netfront; do /sbin/modprobe $m || exit 1; done";
 
 /// Unloads them all; every one must go.
 pub const UNLOAD_ALL: &str = "for m in oxen_netfront oxen_blkfront oxen_console oxen_xenbus \
-     oxen_grant_table oxen_evtchn oxen_xen_core; do \
+     oxen_grant_table oxen_time oxen_evtchn oxen_xen_core; do \
      [ ! -d /sys/module/$m ] || /sbin/modprobe -r $m || exit 1; done; ! lsmod | grep oxen_";
 
 /// Folder with the modules under test.

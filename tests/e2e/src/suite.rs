@@ -2,25 +2,41 @@
 
 //! A list of named tests, run one after the other, with one summary.
 
-use anyhow::{anyhow, Result};
+use anyhow::{anyhow, ensure, Result};
 use companion::progress;
 use std::time::Instant;
+
+/// A test: its name, which is its group's, a slash and its own, and what it does with its scene.
+pub type Test<S> = (&'static str, fn(&S) -> Result<()>);
 
 /// The tests that ran, and how they went.
 pub struct Suite {
     filter: Vec<String>,
     passed: usize,
     failed: Vec<(String, String)>,
+    lost: usize,
 }
 
 impl Suite {
-    /// A suite of the tests whose names contain one of `filter`, or all.
-    pub fn new(filter: Vec<String>) -> Suite {
-        Suite {
+    /// A suite of those of the tests called `names` that contain one of the words of `filter`, or all.
+    ///
+    /// # Errors
+    ///
+    /// When a word is in no name: then nothing has been booted for it yet.
+    pub fn new(filter: Vec<String>, names: &[&str]) -> Result<Suite> {
+        for word in &filter {
+            ensure!(
+                names.iter().any(|name| name.contains(word.as_str())),
+                "no test has {word:?} in its name; there are\n    {}",
+                names.join("\n    ")
+            );
+        }
+        Ok(Suite {
             filter,
             passed: 0,
             failed: Vec::new(),
-        }
+            lost: 0,
+        })
     }
 
     /// Whether a test of that name is wanted.
@@ -28,26 +44,13 @@ impl Suite {
         self.filter.is_empty() || self.filter.iter().any(|word| name.contains(word.as_str()))
     }
 
-    /// Whether any test of a group is wanted, and with it the guest they run in. A group is the
-    /// part of a test's name before the slash.
-    pub fn wants_group(&self, group: &str) -> bool {
-        self.filter.is_empty()
-            || self
-                .filter
-                .iter()
-                .any(|word| group.contains(word.as_str()) || word.split('/').next() == Some(group))
+    /// Whether any of the tests is wanted, and with it the guest they run in.
+    pub fn wants_any<S>(&self, tests: &[Test<S>]) -> bool {
+        tests.iter().any(|(name, _)| self.wants(name))
     }
 
-    /// Runs one test.
+    /// Runs one test. Gives whether it passed.
     pub fn test(&mut self, name: &str, body: impl FnOnce() -> Result<()>) -> bool {
-        if !self.wants(name)
-            && !self
-                .filter
-                .iter()
-                .any(|word| name.starts_with(&format!("{word}/")))
-        {
-            return true;
-        }
         let begin = Instant::now();
         let outcome = body();
         let took = begin.elapsed().as_secs();
@@ -70,6 +73,24 @@ impl Suite {
         }
     }
 
+    /// Runs those of the tests that are wanted, each by `run`. After one that fails it is asked whether the guest was
+    /// `lost`: then the rest is left out, and the answer given.
+    pub fn tests<S>(
+        &mut self,
+        tests: &[Test<S>],
+        run: impl Fn(fn(&S) -> Result<()>) -> Result<()>,
+        lost: impl Fn() -> Option<String>,
+    ) -> Option<String> {
+        for (name, body) in tests {
+            if self.wants(name) && !self.test(name, || run(*body)) {
+                if let Some(how) = lost() {
+                    return Some(how);
+                }
+            }
+        }
+        None
+    }
+
     /// Runs what a group of tests needs; when that fails, the group counts as one failed test.
     pub fn stage<T>(&mut self, name: &str, body: impl FnOnce() -> Result<T>) -> Option<T> {
         progress(&format!("---- {name}"));
@@ -82,15 +103,133 @@ impl Suite {
         }
     }
 
-    /// Prints the failures once more, then the one line that sums up. Gives whether all passed.
-    pub fn finish(self) -> bool {
+    /// Runs a group from its boot to its end. When it tells that its guest was lost it is run once more, and what the
+    /// first time gave is thrown away.
+    pub fn group(&mut self, mut run: impl FnMut(&mut Suite) -> Option<String>) {
+        let (passed, failed) = (self.passed, self.failed.len());
+        if let Some(how) = run(self) {
+            progress(&format!("{how}; it is booted again, once"));
+            self.passed = passed;
+            self.failed.truncate(failed);
+            self.lost += 1;
+            if let Some(how) = run(self) {
+                progress(&format!("{how}, for the second time"));
+            }
+        }
+    }
+
+    /// The failures once more, how many guests were lost, and the one line that sums up.
+    fn summary(&self) -> String {
+        let mut text = String::new();
         for (name, why) in &self.failed {
-            println!("==== FAILED {name}\n{why}\n");
+            text.push_str(&format!("==== FAILED {name}\n{why}\n\n"));
         }
-        if self.passed == 0 && self.failed.is_empty() {
-            println!("no test ran: no name contains {}", self.filter.join(" or "));
+        if self.lost > 0 {
+            let s = if self.lost == 1 { "" } else { "s" };
+            text.push_str(&format!(
+                "{} guest{s} lost by the emulator and booted again\n",
+                self.lost
+            ));
         }
-        println!("{} passed, {} failed", self.passed, self.failed.len());
+        text + &format!("{} passed, {} failed", self.passed, self.failed.len())
+    }
+
+    /// Prints the summary. Gives whether all passed.
+    pub fn finish(self) -> bool {
+        println!("{}", self.summary());
         self.failed.is_empty() && self.passed > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    const LOST: &str = "the emulator lost this guest: d3v1 Triple fault";
+
+    fn suite() -> Suite {
+        Suite::new(Vec::new(), &[]).expect("a suite of all tests")
+    }
+
+    #[test]
+    fn a_word_that_is_in_no_name_is_refused() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let names = ["debian/ping", "bare/boot"];
+        assert!(Suite::new(words(&["debian/pong"]), &names).is_err());
+        assert!(Suite::new(words(&["bare", "debian/pong"]), &names).is_err());
+        let suite = Suite::new(words(&["bare", "ping"]), &names).expect("both words are in names");
+        assert!(suite.wants("debian/ping") && suite.wants("bare/boot"));
+        assert!(!suite.wants("debian/login"));
+    }
+
+    #[test]
+    fn what_a_lost_guest_gave_is_thrown_away() {
+        let mut suite = suite();
+        suite.test("before", || Ok(()));
+        let mut times = 0;
+        suite.group(|suite| {
+            times += 1;
+            suite.test("g/first", || Ok(()));
+            let good = suite.test("g/second", || {
+                ensure!(times > 1, "gone");
+                Ok(())
+            });
+            (!good).then(|| LOST.into())
+        });
+        assert_eq!(times, 2);
+        assert_eq!(
+            suite.summary(),
+            "1 guest lost by the emulator and booted again\n3 passed, 0 failed"
+        );
+        assert!(suite.finish());
+    }
+
+    #[test]
+    fn a_guest_that_is_lost_twice_fails() {
+        let mut suite = suite();
+        let mut times = 0;
+        suite.group(|suite| {
+            times += 1;
+            suite.test("g/first", || Err(anyhow!("gone")));
+            Some(LOST.into())
+        });
+        assert_eq!(times, 2);
+        assert!(suite
+            .summary()
+            .ends_with("1 guest lost by the emulator and booted again\n0 passed, 1 failed"));
+        assert!(!suite.finish());
+    }
+
+    #[test]
+    fn another_end_of_a_guest_is_a_failure() {
+        let mut suite = suite();
+        let mut times = 0;
+        suite.group(|suite| {
+            times += 1;
+            suite.test("g/first", || Err(anyhow!("panicked")));
+            None
+        });
+        assert_eq!(times, 1);
+        assert!(suite.summary().ends_with("\n\n0 passed, 1 failed"));
+    }
+
+    #[test]
+    fn only_a_lost_guest_ends_its_tests() {
+        let ran = Cell::new(0);
+        let tests: [Test<()>; 3] = [
+            ("g/a", |()| Ok(())),
+            ("g/b", |()| Err(anyhow!("no"))),
+            ("g/c", |()| Ok(())),
+        ];
+        let run = |body: fn(&()) -> Result<()>| {
+            ran.set(ran.get() + 1);
+            body(&())
+        };
+        assert_eq!(suite().tests(&tests, run, || None), None);
+        assert_eq!(ran.replace(0), 3);
+        let lost = suite().tests(&tests, run, || Some(LOST.into()));
+        assert_eq!(lost.as_deref(), Some(LOST));
+        assert_eq!(ran.get(), 2);
     }
 }

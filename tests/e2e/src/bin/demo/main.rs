@@ -4,17 +4,30 @@
 //! Each line that it prints was proved; with `INTERACTIVE=1` the guest's console is handed over.
 
 use anyhow::{ensure, Context, Result};
-use companion::{progress, Companion, Domain, Options, BRIEF};
+use clap::Parser;
+use companion::{progress, Companion, Domain, Options, Patience, BRIEF};
 use e2e::{check, explain, guests};
 use std::env;
 use std::process::{Command, ExitCode};
 
 const GUEST: &str = "demo";
 
+/// The demo: a Debian guest on Oxen.
+#[derive(Parser)]
+struct Settings {
+    /// Name of the companion.
+    #[arg(long, env = "OXEN_COMPANION", default_value = "demo")]
+    companion: String,
+    #[command(flatten)]
+    patience: Patience,
+}
+
 fn main() -> ExitCode {
+    let settings = Settings::parse();
+    settings.patience.set();
     let begin = std::time::Instant::now();
     let options = Options {
-        name: env::var("OXEN_COMPANION").unwrap_or_else(|_| "demo".into()),
+        name: settings.companion,
         ..Options::default()
     };
     match demo(&options) {
@@ -36,12 +49,25 @@ fn main() -> ExitCode {
 
 fn demo(options: &Options) -> Result<usize> {
     let found = Companion::is_running(&options.name);
+    if !found {
+        Companion::ends_with_us(&options.name)?;
+    }
     let machine = Companion::ensure(options)?;
     let done = (|| {
         if found {
             machine.destroy(GUEST)?;
         }
-        let proofs = prove(&machine)?;
+        let proofs = match prove(&machine) {
+            Ok(proofs) => proofs,
+            Err(why) => {
+                let how = machine.lost(GUEST).ok_or(why)?;
+                progress(&format!("{how}; it is booted again, once"));
+                machine.destroy(GUEST)?;
+                let proofs = prove(&machine)?;
+                println!("1 guest lost by the emulator and booted again");
+                proofs
+            }
+        };
         if env::var("INTERACTIVE").is_ok_and(|value| value == "1") {
             hand_over(&options.name)?;
         }

@@ -3,58 +3,64 @@
 //! A guest that needs none of our modules to live: here they come and go, and meet backends that
 //! are silent, broken or too many.
 
-use crate::settings::Settings;
+use crate::scene::Scene;
 use anyhow::{ensure, Context, Result};
-use companion::{Companion, Domain, BRIEF, LONG};
-use e2e::suite::Suite;
-use e2e::{check, checking_kernel, explain, guests, spoil, LOAD_ALL, MODULES, UNLOAD_ALL};
+use companion::{Domain, BRIEF, LONG};
+use e2e::suite::Test;
+use e2e::{check, checking_kernel, spoil, LOAD_ALL, MODULES, UNLOAD_ALL};
 
-const NAME: &str = "bare";
-
-/// Boots the guest and runs the tests in it.
-pub(crate) fn run(suite: &mut Suite, machine: &Companion, settings: &Settings) {
-    let config = guests::bare(NAME);
-    let Some(Some(guest)) = suite.stage("bare/boot", || machine.create(&config)) else {
-        machine.destroy(NAME).ok();
-        return;
-    };
-    let dom0 = machine.dom0();
-    let report = |done: Result<()>| done.map_err(|why| explain(why, machine, &guest));
-
-    suite.test("bare/control-run-without-modules", || {
-        control_run(&guest, settings.control_seconds)
-    });
-    suite.test("bare/twin-still-attached-and-intx", || {
-        report(twin_with_intx(&guest))
-    });
-    suite.test("bare/second-load", || second_load(&guest));
-    suite.test("bare/module-of-another-build", || {
-        report(another_build(&guest))
-    });
-    suite.test("bare/disk-and-network", || report(disk_and_network(&guest)));
-    suite.test("bare/unload-and-reload-20", || {
-        report(reload(&guest, settings.rounds))
-    });
-    suite.test("bare/two-level-events", || {
-        report(with_parameter(&guest, "oxen_evtchn", "fifo=0"))
-    });
-    suite.test("bare/backend-never-connects", || {
-        report(silent_backend(dom0, &guest))
-    });
-    suite.test("bare/malformed-values-and-keys", || {
-        report(malformed(dom0, &guest))
-    });
-    suite.test("bare/grants-exhausted", || report(exhausted(dom0, &guest)));
-    suite.test("bare/unload-at-last", || {
-        report(guest.sh_for(UNLOAD_ALL, LONG).map(drop))
-    });
+/// The tests, in their order.
+pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
+    let mut tests: Vec<Test<Scene<'a>>> = vec![
+        ("bare/control-run-without-modules", |s| {
+            control_run(&s.guest, s.settings.control_seconds)
+        }),
+        ("bare/twin-still-attached", |s| twin(&s.guest)),
+        ("bare/upcall-callback", |s| upcall(&s.guest, "callback")),
+        ("bare/upcall-intx", |s| upcall(&s.guest, "intx")),
+        ("bare/second-load", |s| second_load(&s.guest)),
+        ("bare/module-of-another-build", |s| another_build(&s.guest)),
+        ("bare/unload-and-reload", |s| {
+            reload(&s.guest, s.settings.rounds)
+        }),
+        ("bare/two-level-events", |s| two_level(&s.guest)),
+        ("bare/backend-never-connects", |s| {
+            silent_backend(s.dom0(), &s.guest)
+        }),
+        ("bare/malformed-values-and-keys", |s| {
+            malformed(s.dom0(), &s.guest)
+        }),
+        ("bare/grants-exhausted", |s| exhausted(s.dom0(), &s.guest)),
+        // The last way: once a vCPU has had a vector, Xen takes no other until the guest is booted again.
+        ("bare/upcall-vector", |s| upcall(&s.guest, "vector")),
+        ("bare/unload-at-last", |s| {
+            s.guest.sh_for(UNLOAD_ALL, LONG).map(drop)
+        }),
+    ];
     if checking_kernel() {
-        suite.test("bare/nothing-leaked", || check::nothing_leaked(&guest));
+        tests.push(("bare/nothing-leaked", |s| check::nothing_leaked(&s.guest)));
     }
-    suite.test("bare/dmesg-clean", || check::dmesg_is_clean(&guest));
-    guest.close();
-    suite.test("bare/destroy", || machine.destroy(NAME));
+    tests.push(("bare/dmesg-clean", |s| check::dmesg_is_clean(&s.guest)));
+    tests.push(("bare/destroy", |s| {
+        s.guest.close();
+        s.machine.destroy(s.name())
+    }));
+    tests
 }
+
+/// All modules loaded, and the twin out of their way.
+fn ready(guest: &Domain) -> Result<()> {
+    guest.sh(&format!(
+        "{TWIN_OFF}; [ ! -d /sys/module/sd_mod ] && [ ! -d /sys/module/ata_piix ]"
+    ))?;
+    guest.sh_for(LOAD_ALL, LONG)?;
+    guest.until("[ -b /dev/xvdb ]", BRIEF)?;
+    Ok(())
+}
+
+/// Takes the driver of the disk's emulated twin away.
+const TWIN_OFF: &str =
+    "for m in sd_mod ata_piix; do [ ! -d /sys/module/$m ] || /sbin/modprobe -r $m; done";
 
 /// The same checksum over and over on both CPUs, with no module of ours: when this fails, the
 /// machine below is at fault, and what else fails means nothing.
@@ -74,14 +80,10 @@ fn control_run(guest: &Domain, seconds: u64) -> Result<()> {
     Ok(())
 }
 
-/// A disk whose emulated twin is in use is refused; once the twin's driver is gone it works. All of it with upcalls by
-/// pin, which only a guest's first load can have: Xen keeps the vectors once they are set.
-fn twin_with_intx(guest: &Domain) -> Result<()> {
-    let load = format!(
-        "/sbin/modprobe oxen_xen_core && /sbin/modprobe oxen_evtchn upcall=intx && {LOAD_ALL}"
-    );
+/// A disk whose emulated twin is in use is refused; once the twin's driver is gone it works.
+fn twin(guest: &Domain) -> Result<()> {
     guest.until("ls /sys/block | grep -q ^sd", BRIEF)?;
-    guest.sh_for(&load, LONG)?;
+    guest.sh_for(LOAD_ALL, LONG)?;
     // Each disk has been refused before any of them can be missed.
     guest.until(
         "disks=$(ls /sys/bus/oxen/devices | grep -c ^vbd-); [ $disks -gt 0 ] && \
@@ -90,18 +92,47 @@ fn twin_with_intx(guest: &Domain) -> Result<()> {
     )?;
     guest.sh("! ls /sys/block | grep xvd")?;
     guest.sh_for(UNLOAD_ALL, LONG)?;
-    guest.sh("/sbin/modprobe -r sd_mod; /sbin/modprobe -r ata_piix")?;
-    guest.sh_for(&load, LONG)?;
-    guest.until("[ -b /dev/xvdb ]", BRIEF)?;
-    guest.sh("grep oxen-upcall /proc/interrupts | grep -q IO-APIC")?;
-    disk_and_network(guest)?;
-    guest.sh_for(UNLOAD_ALL, LONG)?;
-    guest.sh_for(LOAD_ALL, LONG)?;
-    guest.until("[ -b /dev/xvdb ]", BRIEF)?;
+    ready(guest)?;
+    disk_and_network(guest)
+}
+
+/// Disk and network, loaded, unloaded and loaded again with upcalls that come in one `way`; then, where Xen lets us,
+/// in the way that is taken without a word, which is `callback` here.
+fn upcall(guest: &Domain, way: &str) -> Result<()> {
+    let is = |way: &str| -> Result<()> {
+        let ports = guest.sh("cat /sys/kernel/debug/oxen/evtchn/ports")?;
+        let line = format!("upcall {way}");
+        ensure!(
+            ports.lines().any(|found| found == line),
+            "no {line}:\n{ports}"
+        );
+        disk_and_network(guest)
+    };
+    ready(guest)?;
+    for _ in 0..2 {
+        guest.sh_for(UNLOAD_ALL, LONG)?;
+        guest.sh_for(
+            &format!("/sbin/modprobe oxen_xen_core && /sbin/modprobe oxen_evtchn upcall={way}"),
+            LONG,
+        )?;
+        ready(guest)?;
+        is(way)?;
+        let pin = guest.sh("cat /proc/interrupts")?;
+        let pin = pin
+            .lines()
+            .any(|line| line.contains("oxen-upcall") && line.contains("IO-APIC"));
+        ensure!(pin == (way == "intx"), "{way}: the pin is in use: {pin}");
+    }
+    if way != "vector" {
+        guest.sh_for(UNLOAD_ALL, LONG)?;
+        ready(guest)?;
+        is("callback")?;
+    }
     Ok(())
 }
 
 fn second_load(guest: &Domain) -> Result<()> {
+    ready(guest)?;
     for module in MODULES {
         let again = guest.try_sh(&format!("/sbin/insmod $(/sbin/modinfo -n {module})"), BRIEF)?;
         ensure!(!again.success(), "{module} loaded a second time");
@@ -117,6 +148,7 @@ fn second_load(guest: &Domain) -> Result<()> {
 fn another_build(guest: &Domain) -> Result<()> {
     let module = e2e::module("oxen_netfront")?;
     let symbol = spoil::imported_from("grant_table", &module)?;
+    ready(guest)?;
     guest.sh("/sbin/modprobe -r oxen_netfront")?;
     for (text, word) in [("vermagic=", "version magic"), (&symbol, "Unknown symbol")] {
         guest.put_bytes(&spoil::after(text, &module)?, "/tmp/spoilt.ko")?;
@@ -147,6 +179,7 @@ fn io(disk: &str) -> String {
 }
 
 fn reload(guest: &Domain, rounds: u64) -> Result<()> {
+    ready(guest)?;
     let before = check::counters(guest)?;
     for round in 1..=rounds {
         e2e::round(round, || {
@@ -166,20 +199,19 @@ fn reload(guest: &Domain, rounds: u64) -> Result<()> {
     check::counters_return(guest, &before)
 }
 
-/// Everything once more with a parameter, then as before.
-fn with_parameter(guest: &Domain, module: &str, parameter: &str) -> Result<()> {
-    guest.sh_for(UNLOAD_ALL, LONG)?;
-    guest.sh_for(
-        &format!("/sbin/modprobe oxen_xen_core && /sbin/modprobe {module} {parameter}"),
-        LONG,
-    )?;
-    guest.sh_for(LOAD_ALL, LONG)?;
-    guest.until("[ -b /dev/xvdb ]", BRIEF)?;
-    disk_and_network(guest)?;
-    guest.sh_for(UNLOAD_ALL, LONG)?;
-    guest.sh_for(LOAD_ALL, LONG)?;
-    guest.until("[ -b /dev/xvdb ]", BRIEF)?;
-    disk_and_network(guest)
+/// Everything once more with two-level events, then as before.
+fn two_level(guest: &Domain) -> Result<()> {
+    ready(guest)?;
+    for first in [
+        "/sbin/modprobe oxen_xen_core && /sbin/modprobe oxen_evtchn fifo=0",
+        ":",
+    ] {
+        guest.sh_for(UNLOAD_ALL, LONG)?;
+        guest.sh_for(first, LONG)?;
+        ready(guest)?;
+        disk_and_network(guest)?;
+    }
+    Ok(())
 }
 
 /// Shell functions that play the toolstack: nodes of a device whose backend nobody runs.
@@ -195,19 +227,21 @@ fn toolstack(id: u32) -> String {
 }
 
 fn silent_backend(dom0: &Domain, guest: &Domain) -> Result<()> {
-    let id = check::domid(dom0, NAME)?;
+    ready(guest)?;
+    let name = guest.name();
+    let id = check::domid(dom0, name)?;
     let play = toolstack(id);
     dom0.sh(&format!("{play} device vbd 51792; device vif 7"))?;
     guest.until("ls /sys/bus/oxen/devices | grep -q 51792", BRIEF)?;
     guest.until("ls /sys/bus/oxen/devices | grep -q vif-7", BRIEF)?;
     // Nothing else waits for it: a real disk comes, works and goes.
     dom0.sh(&format!(
-        "truncate -s 8M /var/lib/companion/{NAME}-xvdh.img; xl block-attach {NAME} \
-         'format=raw,vdev=xvdh,access=rw,script=/run/companion/block,target=/var/lib/companion/{NAME}-xvdh.img'"
+        "truncate -s 8M /var/lib/companion/{name}-xvdh.img; xl block-attach {name} \
+         'format=raw,vdev=xvdh,access=rw,script=/run/companion/block,target=/var/lib/companion/{name}-xvdh.img'"
     ))?;
     guest.until("[ -b /dev/xvdh ]", BRIEF)?;
     guest.sh_for(&io("xvdh"), LONG)?;
-    dom0.sh(&format!("xl block-detach {NAME} xvdh"))?;
+    dom0.sh(&format!("xl block-detach {name} xvdh"))?;
     guest.until("[ ! -e /sys/block/xvdh ]", BRIEF)?;
     // The drivers can go and come while it waits.
     guest.sh_for(
@@ -224,7 +258,9 @@ fn silent_backend(dom0: &Domain, guest: &Domain) -> Result<()> {
 }
 
 fn malformed(dom0: &Domain, guest: &Domain) -> Result<()> {
-    let id = check::domid(dom0, NAME)?;
+    ready(guest)?;
+    let name = guest.name();
+    let id = check::domid(dom0, name)?;
     let play = toolstack(id);
     let long = "x".repeat(900);
     // Names that are no numbers, states that are none, a backend that is nowhere, and sizes and
@@ -273,8 +309,10 @@ fn malformed(dom0: &Domain, guest: &Domain) -> Result<()> {
 
 /// Interfaces until the grant table is full: one sentence, no harm, and room again afterwards.
 fn exhausted(dom0: &Domain, guest: &Domain) -> Result<()> {
+    ready(guest)?;
+    let name = guest.name();
     let before = check::counters(guest)?;
-    let vifs = format!("/local/domain/{}/device/vif", check::domid(dom0, NAME)?);
+    let vifs = format!("/local/domain/{}/device/vif", check::domid(dom0, name)?);
     let settled = format!(
         "( for vif in $(xenstore-list {vifs}); do case $(xenstore-read {vifs}/$vif/state) in [456]) ;; *) exit 1 ;; esac; done )"
     );
@@ -287,7 +325,7 @@ fn exhausted(dom0: &Domain, guest: &Domain) -> Result<()> {
     for n in 0..8 {
         let mac = format!("00:16:3e:77:02:{n:02x}");
         dom0.try_sh(
-            &format!("xl network-attach {NAME} type=vif script=/run/companion/vif mac={mac} bridge=xenbr1"),
+            &format!("xl network-attach {name} type=vif script=/run/companion/vif mac={mac} bridge=xenbr1"),
             LONG,
         )?;
         attached.push(mac);
@@ -299,7 +337,7 @@ fn exhausted(dom0: &Domain, guest: &Domain) -> Result<()> {
     let told = guest.until(said, BRIEF);
     disk_and_network(guest).context("with the grant table full")?;
     for mac in attached {
-        dom0.try_sh(&format!("xl network-detach {NAME} {mac}"), LONG)?;
+        dom0.try_sh(&format!("xl network-detach {name} {mac}"), LONG)?;
     }
     told.context("no sentence about the grant table")?;
     disk_and_network(guest)?;

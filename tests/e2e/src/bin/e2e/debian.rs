@@ -2,95 +2,109 @@
 
 //! Debian with its root disk, network and console on Oxen.
 
-use crate::{hotplug, settings::Settings, store};
+use crate::scene::Scene;
+use crate::{clock, hotplug, store};
 use anyhow::{ensure, Result};
-use companion::{Companion, Console, Domain, BRIEF, LONG};
-use e2e::suite::Suite;
-use e2e::{check, checking_kernel, explain, guests};
+use companion::{Console, Domain, BRIEF, LONG};
+use e2e::suite::Test;
+use e2e::{check, checking_kernel};
 use std::time::Duration;
 
-const NAME: &str = "debian";
-
-/// Boots the guest and runs the tests in it.
-pub(crate) fn run(suite: &mut Suite, machine: &Companion, settings: &Settings) {
-    let config = guests::debian(NAME);
-    let Some(Some(guest)) = suite.stage("debian/boot", || machine.create(&config)) else {
-        machine.destroy(NAME).ok();
-        return;
-    };
-    let dom0 = machine.dom0();
-    let report = |done: Result<()>| done.map_err(|why| explain(why, machine, &guest));
-
+/// The tests, in their order.
+pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
+    let mut tests: Vec<Test<Scene<'a>>> = vec![
+        ("debian/root-on-xvda", |s| {
+            check::root_is_xvda(&s.guest).map(drop)
+        }),
+        ("debian/modules-stack-up", |s| {
+            check::modules_stack_up(&s.guest).map(drop)
+        }),
+        ("debian/network-up", |s| check::bring_up_network(&s.guest)),
+        ("debian/ethtool-names-us", |s| {
+            check::ethtool_names_us(&s.guest).map(drop)
+        }),
+        ("debian/mac-and-carrier", |s| mac_and_carrier(&s.guest)),
+        ("debian/ping", |s| {
+            check::bring_up_network(&s.guest)?;
+            check::ping(s.dom0(), &s.guest).map(drop)
+        }),
+        ("debian/clock", |s| clock::is_ours(s.dom0(), &s.guest)),
+        ("debian/clock-monotonic", |s| {
+            clock::monotonic(&s.guest, s.settings.clock_seconds)
+        }),
+        ("debian/tcp-both-ways", |s| {
+            check::bring_up_network(&s.guest)?;
+            check::tcp_both_ways(s.dom0(), &s.guest, s.settings.mib).map(drop)
+        }),
+        ("debian/fio-verify", |s| {
+            check::fio_verify(&s.guest, "xvdb", s.settings.mib).map(drop)
+        }),
+        ("debian/three-disks-two-nics-at-once", |s| {
+            all_at_once(s.dom0(), &s.guest, s.settings.mib / 8)
+        }),
+        ("debian/interrupts-on-both-cpus", |s| {
+            interrupts_on_both_cpus(&s.guest)
+        }),
+        ("debian/irq-affinity-moves", |s| {
+            irq_affinity_moves(&s.guest)
+        }),
+        ("debian/cpu-goes-and-comes", |s| {
+            cpu_goes_and_comes(&s.guest)
+        }),
+        ("debian/cpu-off-on", |s| {
+            clock::cpu_off_and_on(&s.guest, s.settings.rounds)
+        }),
+        ("debian/time-reload", |s| {
+            clock::reload(&s.guest, s.settings.rounds)
+        }),
+        ("debian/read-only-disk", |s| read_only_disk(&s.guest)),
+        ("debian/partitions-and-flush", |s| partitions(&s.guest)),
+        ("debian/xenstore-tools", |s| {
+            store::tools(s.dom0(), &s.guest, s.name())
+        }),
+        ("debian/xenstore-transactions", |s| {
+            store::transactions(&s.guest)
+        }),
+        ("debian/console-login", |s| {
+            check::console_login(s.dom0(), s.name()).map(drop)
+        }),
+        ("debian/console-kernel-messages", |s| {
+            console_kernel_messages(s.dom0(), &s.guest)
+        }),
+        ("debian/console-2000-lines", |s| {
+            console_flood(s.dom0(), &s.guest)
+        }),
+        ("debian/block-attach-detach", |s| {
+            hotplug::blocks(s.dom0(), &s.guest, s.name(), s.settings.rounds)
+        }),
+        ("debian/network-attach-detach", |s| {
+            check::bring_up_network(&s.guest)?;
+            hotplug::networks(s.dom0(), &s.guest, s.name(), s.settings.rounds)
+        }),
+        ("debian/io-after-hotplug", |s| {
+            check::bring_up_network(&s.guest)?;
+            check::fio_verify(&s.guest, "xvdb", s.settings.mib / 4)?;
+            check::tcp_both_ways(s.dom0(), &s.guest, s.settings.mib / 8).map(drop)
+        }),
+        ("debian/reload-net", |s| {
+            reload_net(&s.guest, s.settings.rounds / 4)
+        }),
+        ("debian/no-deferred-grants", |s| {
+            no_deferred_grants(&s.guest)
+        }),
+        ("debian/dmesg-clean", |s| check::dmesg_is_clean(&s.guest)),
+        ("debian/detach-by-destroy", |s| {
+            s.guest.close();
+            s.machine.destroy(s.name())
+        }),
+    ];
     if !checking_kernel() {
-        suite.test("debian/kernel-is-stock", || {
-            check::kernel_is_stock(&guest, machine.assets().release()).map(drop)
+        let stock: Test<Scene<'a>> = ("debian/kernel-is-stock", |s| {
+            check::kernel_is_stock(&s.guest, s.machine.assets().release()).map(drop)
         });
+        tests.insert(0, stock);
     }
-    suite.test("debian/root-on-xvda", || {
-        check::root_is_xvda(&guest).map(drop)
-    });
-    suite.test("debian/modules-stack-up", || {
-        check::modules_stack_up(&guest).map(drop)
-    });
-    suite.test("debian/network-up", || {
-        report(check::bring_up_network(&guest))
-    });
-    suite.test("debian/ethtool-names-us", || {
-        check::ethtool_names_us(&guest).map(drop)
-    });
-    suite.test("debian/mac-and-carrier", || mac_and_carrier(&guest));
-    suite.test("debian/ping", || {
-        report(check::ping(dom0, &guest).map(drop))
-    });
-    let mib = settings.mib;
-    suite.test(&format!("debian/tcp-{mib}MiB-both-ways"), || {
-        report(check::tcp_both_ways(dom0, &guest, mib).map(drop))
-    });
-    suite.test(&format!("debian/fio-verify-{mib}MiB"), || {
-        report(check::fio_verify(&guest, "xvdb", mib).map(drop))
-    });
-    suite.test("debian/three-disks-two-nics-at-once", || {
-        report(all_at_once(dom0, &guest, mib / 8))
-    });
-    suite.test("debian/interrupts-on-both-cpus", || {
-        interrupts_on_both_cpus(&guest)
-    });
-    suite.test("debian/irq-affinity-moves", || irq_affinity_moves(&guest));
-    suite.test("debian/cpu-goes-and-comes", || {
-        report(cpu_goes_and_comes(&guest))
-    });
-    suite.test("debian/read-only-disk", || read_only_disk(&guest));
-    suite.test("debian/partitions-and-flush", || report(partitions(&guest)));
-    suite.test("debian/xenstore-tools", || store::tools(dom0, &guest, NAME));
-    suite.test("debian/xenstore-transactions", || {
-        store::transactions(&guest)
-    });
-    suite.test("debian/console-login", || {
-        check::console_login(dom0, NAME).map(drop)
-    });
-    suite.test("debian/console-kernel-messages", || {
-        console_kernel_messages(dom0, &guest)
-    });
-    suite.test("debian/console-2000-lines", || console_flood(dom0, &guest));
-    suite.test("debian/block-attach-detach-20", || {
-        report(hotplug::blocks(dom0, &guest, NAME, settings.rounds))
-    });
-    suite.test("debian/network-attach-detach-20", || {
-        report(hotplug::networks(dom0, &guest, NAME, settings.rounds))
-    });
-    suite.test("debian/io-after-hotplug", || {
-        report((|| {
-            check::fio_verify(&guest, "xvdb", mib / 4)?;
-            check::tcp_both_ways(dom0, &guest, mib / 8).map(drop)
-        })())
-    });
-    suite.test("debian/reload-net", || {
-        report(reload_net(&guest, settings.rounds / 4))
-    });
-    suite.test("debian/no-deferred-grants", || no_deferred_grants(&guest));
-    suite.test("debian/dmesg-clean", || check::dmesg_is_clean(&guest));
-    guest.close();
-    suite.test("debian/detach-by-destroy", || machine.destroy(NAME));
+    tests
 }
 
 fn mac_and_carrier(guest: &Domain) -> Result<()> {
@@ -108,6 +122,7 @@ fn mac_and_carrier(guest: &Domain) -> Result<()> {
 ///
 /// By count and not by time: iperf3 gives up on a peer that is slow to notice that the time is over.
 fn all_at_once(dom0: &Domain, guest: &Domain, mib: u64) -> Result<()> {
+    check::bring_up_network(guest)?;
     let make = |file: &str| {
         format!("dd if=/dev/urandom of={file} bs=1M count={mib} 2>/dev/null; sha256sum <{file}")
     };
@@ -134,6 +149,7 @@ fn all_at_once(dom0: &Domain, guest: &Domain, mib: u64) -> Result<()> {
 }
 
 fn interrupts_on_both_cpus(guest: &Domain) -> Result<()> {
+    check::bring_up_network(guest)?;
     let (before, _) = check::interrupts(guest)?;
     guest.sh_for(
         "for c in 0 1; do taskset -c $c dd if=/dev/xvdb of=/dev/null bs=64k count=64 iflag=direct; done 2>&1; \
@@ -154,6 +170,7 @@ fn interrupts_on_both_cpus(guest: &Domain) -> Result<()> {
 }
 
 fn irq_affinity_moves(guest: &Domain) -> Result<()> {
+    check::bring_up_network(guest)?;
     // Put every port of ours on one CPU, then on the other, and have I/O done both times.
     guest.sh_for(
         "set -e; for mask in 1 2 3; do \
@@ -167,6 +184,7 @@ fn irq_affinity_moves(guest: &Domain) -> Result<()> {
 
 /// A CPU's ports move away from it; when it is back it takes upcalls again.
 fn cpu_goes_and_comes(guest: &Domain) -> Result<()> {
+    check::bring_up_network(guest)?;
     let online = "/sys/devices/system/cpu/cpu1/online";
     let work = "dd if=/dev/xvdb of=/dev/null bs=64k count=32 iflag=direct 2>/dev/null; \
                 ping -c 2 -W 20 10.77.0.1 >/dev/null";
@@ -212,7 +230,7 @@ fn partitions(guest: &Domain) -> Result<()> {
 }
 
 fn console_kernel_messages(dom0: &Domain, guest: &Domain) -> Result<()> {
-    let mut console = Console::open(dom0, NAME)?;
+    let mut console = Console::open(dom0, guest.name())?;
     console.drain(Duration::from_secs(2))?;
     guest.sh("echo '<2>a message for hvc0' >/dev/kmsg")?;
     console.expect("a message for hvc0", BRIEF)?;
@@ -222,7 +240,7 @@ fn console_kernel_messages(dom0: &Domain, guest: &Domain) -> Result<()> {
 
 fn console_flood(dom0: &Domain, guest: &Domain) -> Result<()> {
     // Somebody has to read; every line must come, whole and in order.
-    let mut console = Console::open(dom0, NAME)?;
+    let mut console = Console::open(dom0, guest.name())?;
     console.drain(Duration::from_secs(2))?;
     let lines = 2000;
     let job = guest.spawn_sh(&format!("for i in $(seq 1 {lines}); do echo \"line $i of the flood\"; done >/dev/hvc0; echo end-of-flood >/dev/hvc0"))?;
@@ -246,7 +264,7 @@ fn console_flood(dom0: &Domain, guest: &Domain) -> Result<()> {
 }
 
 fn reload_net(guest: &Domain, rounds: u64) -> Result<()> {
-    for round in 1..=rounds.max(1) {
+    for round in 1..=rounds {
         guest
             .sh_for("set -e; /sbin/modprobe -r oxen_netfront; [ ! -d /sys/class/net/eth0 ]; /sbin/modprobe oxen_netfront", LONG)
             .map_err(|why| why.context(format!("round {round}")))?;

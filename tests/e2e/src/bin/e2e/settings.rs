@@ -3,6 +3,7 @@
 //! What the suite runs and how much of it, by the command line and the environment.
 
 use clap::{value_parser, Parser};
+use companion::Patience;
 
 /// The end-to-end suite: every promise, on real Xen.
 ///
@@ -13,20 +14,36 @@ pub(crate) struct Settings {
     #[arg(value_name = "WORD")]
     pub(crate) words: Vec<String>,
 
+    /// Name the tests, and run none.
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Name of the companion.
+    #[arg(long, env = "OXEN_COMPANION", default_value = "e2e")]
+    pub(crate) companion: String,
+
     /// Data to move, in MiB; some tests move an eighth of it, and the disks end at 256.
-    #[arg(long, env = "OXEN_MIB", value_name = "OXEN_MIB", default_value_t = 64,
+    #[arg(long, env = "OXEN_MIB", value_name = "OXEN_MIB", default_value_t = 16,
           value_parser = value_parser!(u64).range(8..=256))]
     pub(crate) mib: u64,
 
     /// How often what is repeated is done; one test does a quarter of it.
-    #[arg(long, env = "OXEN_ROUNDS", value_name = "OXEN_ROUNDS", default_value_t = 20,
-          value_parser = value_parser!(u64).range(4..))]
+    #[arg(long, env = "OXEN_ROUNDS", value_name = "OXEN_ROUNDS", default_value_t = 4,
+          value_parser = value_parser!(u64).range(4..=255))]
     pub(crate) rounds: u64,
+
+    /// Seconds for which CPUs compare their clocks.
+    #[arg(long, env = "OXEN_CLOCK_SECONDS", value_name = "OXEN_CLOCK_SECONDS", default_value_t = 5,
+          value_parser = value_parser!(u64).range(1..=300))]
+    pub(crate) clock_seconds: u64,
 
     /// Seconds for which the machine is tried without a module of ours.
     #[arg(long, env = "OXEN_CONTROL_SECONDS", value_name = "OXEN_CONTROL_SECONDS", default_value_t = 10,
           value_parser = value_parser!(u64).range(1..=300))]
     pub(crate) control_seconds: u64,
+
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 #[cfg(test)]
@@ -40,7 +57,10 @@ mod tests {
             ("--mib", "257"),
             ("--mib", "8 MiB"),
             ("--rounds", "3"),
+            ("--clock-seconds", "0"),
             ("--control-seconds", "0"),
+            ("--patience", "0"),
+            ("--patience", "2 x"),
         ] {
             let refused = Settings::try_parse_from(["e2e", option, value]);
             assert!(refused.is_err(), "{option} {value} is taken");

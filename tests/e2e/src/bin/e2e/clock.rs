@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The guest's clock and timers: that they are ours, right, and stay so when CPUs and the module come and go.
+
+use anyhow::{ensure, Context, Result};
+use companion::{Domain, BRIEF, LONG};
+use e2e::check;
+use std::time::Duration;
+
+/// The test agent, which is in every guest and in dom0.
+const AGENT: &str = "/run/companion/agent";
+/// How far the guest's clocks may be from dom0's.
+const APART: Duration = Duration::from_millis(10);
+
+const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+
+/// The timer of each CPU that is there, a line each.
+const TIMERS: &str = "for d in /sys/devices/system/clockevents/clockevent[0-9]*; do \
+     cpu=/sys/devices/system/cpu/cpu${d##*clockevent}; \
+     [ -d $cpu ] && [ \"$(cat $cpu/online 2>/dev/null)\" != 0 ] && cat $d/current_device; done; true";
+
+/// Clock and timers are ours, nobody asked for them, and they tell the time that dom0 tells.
+pub(crate) fn is_ours(dom0: &Domain, guest: &Domain) -> Result<()> {
+    check::bring_up_network(guest)?;
+    in_use(guest)?;
+    let words = guest.sh("cat /proc/cmdline")?;
+    for about in ["clock", "tsc", "hpet", "timer", "lpj", "nohz"] {
+        ensure!(
+            !words.contains(about),
+            "the command line has {about}: {words}"
+        );
+    }
+    let devices = guest.sh(
+        "for d in /sys/class/ptp/*; do [ \"$(cat $d/clock_name)\" != oxen ] || basename $d; done",
+    )?;
+    let [device] = devices.split_whitespace().collect::<Vec<_>>()[..] else {
+        anyhow::bail!("not one PTP clock called oxen: {devices:?}");
+    };
+    let server = dom0.spawn_sh(&format!("exec {AGENT} clock serve"))?;
+    agrees(guest, &format!("/dev/{device}")).context("the PTP clock")?;
+    // A clock that the kernel had set later than Xen's is not set back; the module says so.
+    if !guest
+        .sh("dmesg")?
+        .contains("ahead of Xen's and stays as it is")
+    {
+        agrees(guest, "").context("the system's clock")?;
+    }
+    server.stop()?;
+    Ok(())
+}
+
+/// A clock of the guest agrees with dom0's, as well as can be told over the network.
+fn agrees(guest: &Domain, device: &str) -> Result<()> {
+    let said = guest.sh_for(
+        &format!("{AGENT} clock compare {} {device}", check::DOM0),
+        LONG,
+    )?;
+    let numbers: Vec<i64> = said
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let &[apart, trip] = numbers.as_slice() else {
+        anyhow::bail!("agent clock compare: {said}");
+    };
+    let allowed = APART.as_nanos() + u128::from(trip.unsigned_abs() / 2);
+    ensure!(
+        u128::from(apart.unsigned_abs()) <= allowed,
+        "{apart} ns from dom0's, seen over a round trip of {trip} ns"
+    );
+    Ok(())
+}
+
+/// The clock is ours, and the timer of every CPU that is there.
+fn in_use(guest: &Domain) -> Result<()> {
+    let source = guest.sh(&format!("cat {SOURCE}"))?;
+    ensure!(source.trim() == "oxen", "the clock is {source}");
+    let timers = guest.sh(TIMERS)?;
+    let cpus = guest.sh("getconf _NPROCESSORS_ONLN 2>/dev/null || nproc")?;
+    ensure!(
+        timers.lines().count().to_string() == cpus.trim()
+            && timers.lines().all(|name| name == "oxen"),
+        "the timers of {} CPUs are {timers}",
+        cpus.trim()
+    );
+    Ok(())
+}
+
+/// No CPU sees a time before the one that another has told it. That this can be seen at all is shown first.
+pub(crate) fn monotonic(guest: &Domain, seconds: u64) -> Result<()> {
+    let skewed = guest.try_sh(&format!("{AGENT} monotonic 20 --skew"), LONG)?;
+    ensure!(
+        skewed.code == 1,
+        "a clock that is 1 ms behind goes unnoticed: {skewed}"
+    );
+    guest.sh_for(&format!("{AGENT} monotonic {seconds}"), LONG)?;
+    Ok(())
+}
+
+/// Threads on all CPUs sleep for a millisecond, again and again, and wake up.
+fn timers_run(guest: &Domain) -> Result<()> {
+    let said = guest.sh_for(&format!("{AGENT} sleepers 2 4"), LONG)?;
+    let fewest: u64 = said
+        .split_once("fewest ")
+        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+        .with_context(|| format!("agent sleepers: {said}"))?;
+    // A timer that is lost wakes nobody; a slow machine wakes each of them hundreds of times.
+    ensure!(fewest >= 10, "{said}");
+    Ok(())
+}
+
+/// A CPU goes and comes, `rounds` times, while others work; its timer comes with it.
+pub(crate) fn cpu_off_and_on(guest: &Domain, rounds: u64) -> Result<()> {
+    let online = "/sys/devices/system/cpu/cpu1/online";
+    let load = guest.spawn_sh(&format!(
+        "{AGENT} sleepers 3600 4 >/dev/null & \
+         while :; do dd if=/dev/xvdb of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null || exit 1; done"
+    ))?;
+    let done = (1..=rounds).try_for_each(|round| {
+        e2e::round(round, || {
+            guest.sh_for(&format!("echo 0 >{online}"), LONG)?;
+            in_use(guest)?;
+            guest.sh_for(&format!("echo 1 >{online}"), LONG)?;
+            in_use(guest)?;
+            timers_run(guest)
+        })
+    });
+    // The tests after this one need it, however this one went.
+    let back = guest.sh_for(&format!("echo 1 >{online}"), LONG);
+    done?;
+    back?;
+    let load = load.stop()?;
+    ensure!(load.code != 1, "the disk had an error: {load}");
+    Ok(())
+}
+
+/// The module goes and comes, `rounds` times, while others work. Time goes on without it and does not go back.
+pub(crate) fn reload(guest: &Domain, rounds: u64) -> Result<()> {
+    let switched = "dmesg | grep 'Switched to clocksource' | tail -n 1";
+    let load = guest.spawn_sh(&format!("exec {AGENT} monotonic 3600"))?;
+    let done = (1..=rounds).try_for_each(|round| {
+        e2e::round(round, || {
+            guest.sh_for("/sbin/modprobe -r oxen_time", LONG)?;
+            let source = guest.sh(&format!("cat {SOURCE}"))?;
+            ensure!(source.trim() != "oxen", "the clock is still ours");
+            let timers = guest.sh(TIMERS)?;
+            ensure!(
+                !timers.contains("oxen"),
+                "timers that are still ours: {timers}"
+            );
+            let said = guest.sh(switched)?;
+            ensure!(
+                said.trim()
+                    .ends_with(&format!("clocksource {}", source.trim())),
+                "the clock is {source}, and the kernel says {said}"
+            );
+            timers_run(guest).context("without oxen_time")?;
+            guest.sh_for("/sbin/modprobe oxen_time", LONG)?;
+            guest.until(&format!("grep -qx oxen {SOURCE}"), BRIEF)?;
+            in_use(guest)?;
+            timers_run(guest)
+        })
+    });
+    let back = guest.sh_for("/sbin/modprobe oxen_time", LONG);
+    done?;
+    back?;
+    let load = load.stop()?;
+    ensure!(load.code != 1, "time went back: {load}");
+    Ok(())
+}
