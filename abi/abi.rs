@@ -7,35 +7,14 @@
 //! write is copied once and validated before it is used.
 
 #![cfg_attr(not(any(test, MODULE)), no_std)]
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
-// Protocols, each with its driver.
-pub mod block;
-pub mod console;
+// Names that zerocopy's derives make, other than in the kernel.
+#![cfg_attr(not(MODULE), allow(non_ascii_idents))]
 
 // Base: how shared memory is reached, who may see it, and what the numbers mean.
-pub mod grant;
-// Base: how shared memory is reached, and what the numbers mean.
 pub mod cpuid;
 pub mod event;
+pub mod grant;
 pub mod hypercall;
-pub mod net;
 pub mod pvclock;
 pub mod ring;
 pub mod shared;
@@ -43,7 +22,18 @@ pub mod slots;
 pub mod timer;
 pub mod types;
 pub mod unplug;
+pub mod vcpu;
+
+// Protocols, each with its driver.
+pub mod balloon;
+pub mod block;
+pub mod console;
+pub mod control;
+pub mod net;
 
 // The xenstore and the connections that are made through it.
 pub mod connection;
 pub mod xenstore;
+
+// What programs use without a driver of their own.
+pub mod userdev;

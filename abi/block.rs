@@ -11,11 +11,11 @@ pub mod request;
 pub mod response;
 pub mod vbd;
 
-/// Data segments that a request holds in the ring itself (`BLKIF_MAX_SEGMENTS_PER_REQUEST`).
-pub const DIRECT_SEGMENTS: u16 = 11;
-
-/// Pages of indirect descriptors per request (`BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST`).
-pub const INDIRECT_PAGES: u16 = 8;
+pub use self::request::{
+    DIRECT_SEGMENTS,
+    INDIRECT_PAGES, //
+};
+use crate::types::PAGE_SIZE;
 
 /// The front end's half of a block ring in the memory `M`.
 pub type Ring<M> = crate::ring::FrontRing<request::Request, response::Response, M>;
@@ -23,7 +23,7 @@ pub type Ring<M> = crate::ring::FrontRing<request::Request, response::Response, 
 /// Number of requests that a ring of `pages` pages holds.
 pub const fn ring_slots(pages: usize) -> u32 {
     crate::ring::slots(
-        pages.saturating_mul(4096),
+        pages.saturating_mul(PAGE_SIZE),
         core::mem::size_of::<request::Request>(),
         core::mem::size_of::<response::Response>(),
     )

@@ -6,8 +6,11 @@
 //! masked on use. We own `in_cons` and `out_prod` and keep them to ourselves: what the page says they are is never read
 //! back. The two others are the backend's word, good only if they are no further from ours than the ring is long.
 //!
-//! Implements Xen's public header `io/console.h`. [`patience`] bounds how long a writer waits for a slow backend.
+//! Implements Xen's public header `io/console.h`. [`patience`] bounds how long a writer waits for a slow backend,
+//! [`notice`] says when it waits and when the backend is notified.
 
+pub mod keys;
+pub mod notice;
 pub mod patience;
 
 use crate::shared::Memory;
@@ -72,8 +75,8 @@ pub struct Ring<M> {
 impl<M: Memory> Ring<M> {
     /// Takes up the page where the last frontend (firmware, or this module before it was reloaded) left it.
     ///
-    /// Returns `None` if the memory is too small. A page with impossible indices is started afresh: input that is
-    /// there is dropped, and output is written as soon as the backend's index makes sense.
+    /// Returns `None` if the memory is too small. A page with impossible indices is started afresh by the first
+    /// [`read`](Self::read) and the first [`write`](Self::write).
     pub fn attach(memory: M) -> Option<Self> {
         if memory.size() < SIZE {
             return None;
@@ -84,6 +87,12 @@ impl<M: Memory> Ring<M> {
             memory,
         };
         Some(ring)
+    }
+
+    /// Takes up a page that was made anew with the domain, as [`attach`](Self::attach) does.
+    pub fn renew(&mut self) {
+        self.in_cons = self.memory.load_u32(IN_CONS);
+        self.out_prod = self.memory.load_u32(OUT_PROD);
     }
 
     /// How many bytes of input there are.
@@ -153,9 +162,18 @@ impl<M: Memory> Ring<M> {
     ///
     /// # Errors
     ///
-    /// [`BadIndex`]: nothing was written. It holds until the backend's index makes sense again.
+    /// [`BadIndex`]: nothing was written, and what follows goes where the backend reads.
     pub fn write(&mut self, from: &[u8]) -> Result<usize, BadIndex> {
-        let len = self.room()?.min(distance(from.len()));
+        let room = match self.room() {
+            Ok(room) => room,
+            Err(error) => {
+                // A backend empties no ring whose indices cannot be, so its own would never come back.
+                self.out_prod = error.theirs;
+                self.memory.store_release_u32(OUT_PROD, self.out_prod);
+                return Err(error);
+            }
+        };
+        let len = room.min(distance(from.len()));
         let [(offset, first), (wrapped, second)] = pieces(self.out_prod, len, OUT_SIZE);
         if let Some((piece, rest)) = from.split_at_checked(first) {
             self.memory.write(OUT.wrapping_add(offset), piece);
@@ -169,6 +187,11 @@ impl<M: Memory> Ring<M> {
             self.memory.store_release_u32(OUT_PROD, self.out_prod);
         }
         Ok(len as usize)
+    }
+
+    /// Tells whether no output waits for the backend. With an impossible index none ever will be taken.
+    pub fn is_drained(&self) -> bool {
+        !matches!(self.room(), Ok(room) if room < OUT_SIZE)
     }
 
     /// Tells whether somebody empties the output ring, as far as the backend says.

@@ -4,10 +4,12 @@
 //!
 //! Xen has two layouts for the same thing. [`two_level`] keeps a bit per port in the shared info page and a summary word
 //! per vCPU; [`fifo`] keeps a word per port, linked into queues by the hypervisor. [`storm`] says when a port that
-//! fires for nothing, or too often, has to wait. Only the hypervisor and we write these words; another domain can do no more than
+//! fires for nothing, or too often, has to wait, [`mask`] why it is masked, [`spread`] on which CPU it fires. Only the hypervisor and we write these words; another domain can do no more than
 //! make a port pending.
 
 pub mod fifo;
+pub mod mask;
+pub mod spread;
 pub mod storm;
 pub mod two_level;
 

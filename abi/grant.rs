@@ -7,9 +7,11 @@
 //! only safe way back is one compare-and-exchange of the flags to zero whose result is looked at: a domain that maps
 //! the page between our look and our write makes it fail ([`InUse`]), and the page stays its to use.
 //!
-//! Implements Xen's public header `grant_table.h`. [`free`] hands out references, [`slots`] those of one queue.
+//! Implements Xen's public header `grant_table.h`. [`free`] hands out references, [`places`] those of one
+//! queue, by [`slots`].
 
 pub mod free;
+pub mod places;
 pub mod slots;
 
 use crate::{
@@ -42,7 +44,7 @@ pub const READING: u16 = 1 << 3;
 /// Set by Xen while the frame is mapped for writing or being copied to (`GTF_writing`).
 pub const WRITING: u16 = 1 << 4;
 
-crate::wire! {
+crate::shared::wire! {
     /// One entry (`struct grant_entry_v1`).
     pub struct Entry {
         /// Type and state: written by both sides.

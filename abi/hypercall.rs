@@ -65,7 +65,7 @@ pub mod event {
     /// State of a port: connected to a remote port.
     pub const STATUS_INTERDOMAIN: u32 = 2;
 
-    crate::wire! {
+    crate::shared::wire! {
         /// `evtchn_bind_interdomain`.
         pub struct BindInterdomain {
             /// In: the domain that made the port.
@@ -180,6 +180,8 @@ pub mod event {
 pub mod memory {
     use super::{DomainId, Gfn};
 
+    /// `XENMEM_decrease_reservation`.
+    pub const DECREASE_RESERVATION: usize = 1;
     /// `XENMEM_populate_physmap`.
     pub const POPULATE_PHYSMAP: usize = 6;
     /// `XENMEM_add_to_physmap`.
@@ -197,7 +199,7 @@ pub mod memory {
         GrantTable = 1,
     }
 
-    crate::wire! {
+    crate::shared::wire! {
         /// `xen_add_to_physmap`.
         pub struct AddToPhysmap {
             /// In: the domain.
@@ -288,7 +290,7 @@ pub mod hvm {
             | (pin as u64 & 3)
     }
 
-    crate::wire! {
+    crate::shared::wire! {
         /// `xen_hvm_param`.
         pub struct ParamArg {
             /// In: the domain.
@@ -319,6 +321,8 @@ pub mod sched {
     pub const YIELD: usize = 0;
     /// `SCHEDOP_shutdown`.
     pub const SHUTDOWN: usize = 2;
+    /// `SCHEDOP_watchdog`.
+    pub const WATCHDOG: usize = 6;
 
     /// Why the domain stops (`SHUTDOWN_*`).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,11 +342,19 @@ pub mod sched {
         SoftReset = 5,
     }
 
-    crate::wire! {
+    crate::shared::wire! {
         /// `sched_shutdown`.
         pub struct Shutdown {
             /// In: a [`Reason`].
             pub reason: u32,
+        }
+
+        /// `sched_watchdog`.
+        pub struct Watchdog {
+            /// In: 0 for a new one, else the number that Xen gave it.
+            pub id: u32,
+            /// In: seconds until the domain is shut down with [`Reason::Watchdog`]; 0 ends the watchdog.
+            pub timeout: u32,
         }
     }
 }
@@ -361,7 +373,7 @@ pub mod vcpu {
     /// `VIRQ_TIMER`: the virtual irq of a vCPU's timer.
     pub const VIRQ_TIMER: u32 = 0;
 
-    crate::wire! {
+    crate::shared::wire! {
         /// `vcpu_set_singleshot_timer`.
         pub struct SetSingleshotTimer {
             /// In: system time of the event, in nanoseconds. One in the past fires at once.
@@ -400,7 +412,7 @@ pub mod version {
     /// `XENFEAT_hvm_safe_pvclock`: an HVM guest can use time records and timers.
     pub const FEATURE_SAFE_PVCLOCK: u32 = 9;
 
-    crate::wire! {
+    crate::shared::wire! {
         /// `xen_feature_info`.
         pub struct FeatureInfo {
             /// In: which 32 features.
@@ -414,7 +426,14 @@ pub mod version {
 /// The grant table: `grant_table.h`.
 pub mod grant {
     use super::DomainId;
+    use crate::types::GrantRef;
 
+    /// `GNTTABOP_map_grant_ref`.
+    pub const MAP_GRANT_REF: usize = 0;
+    /// `GNTTABOP_unmap_grant_ref`.
+    pub const UNMAP_GRANT_REF: usize = 1;
+    /// `GNTTABOP_copy`.
+    pub const COPY: usize = 5;
     /// `GNTTABOP_query_size`.
     pub const QUERY_SIZE: usize = 6;
     /// `GNTTABOP_set_version`.
@@ -422,7 +441,83 @@ pub mod grant {
     /// `GNTTABOP_get_version`.
     pub const GET_VERSION: usize = 10;
 
-    crate::wire! {
+    /// In [`MapGrantRef::flags`]: for the CPU (`GNTMAP_host_map`).
+    pub const MAP_HOST: u32 = 2;
+    /// In [`MapGrantRef::flags`]: for reading only (`GNTMAP_readonly`).
+    pub const MAP_READONLY: u32 = 4;
+    /// In [`Copy::flags`]: the source is granted (`GNTCOPY_source_gref`).
+    pub const COPY_SOURCE_GREF: u16 = 1;
+    /// In [`Copy::flags`]: so is the target (`GNTCOPY_dest_gref`).
+    pub const COPY_TARGET_GREF: u16 = 2;
+
+    /// What Xen says of an operation (`GNTST_*`): all is well.
+    pub const OKAY: i16 = 0;
+    /// There is no place for another mapping (`GNTST_no_device_space`).
+    pub const NO_SPACE: i16 = -7;
+    /// The page is swapped out (`GNTST_eagain`).
+    pub const TRY_AGAIN: i16 = -12;
+
+    crate::shared::wire! {
+        /// `gnttab_map_grant_ref`.
+        pub struct MapGrantRef {
+            /// In: guest-physical address of the frame.
+            pub address: u64,
+            /// In: `MAP_*`.
+            pub flags: u32,
+            /// In: the reference.
+            pub gref: GrantRef,
+            /// In: the domain that granted.
+            pub domain: DomainId,
+            /// Out: `GNTST_*`, 0 when all is well.
+            pub status: i16,
+            /// Out: what unmaps it.
+            pub handle: u32,
+            /// Out: for devices.
+            pub device_address: u64,
+        }
+
+        /// `gnttab_unmap_grant_ref`.
+        pub struct UnmapGrantRef {
+            /// In: guest-physical address of the frame.
+            pub address: u64,
+            /// In: 0.
+            pub device_address: u64,
+            /// In: what mapping it gave.
+            pub handle: u32,
+            /// Out: `GNTST_*`, 0 when all is well.
+            pub status: i16,
+            /// Padding.
+            pub pad: u16,
+        }
+
+        /// An end of a [`struct@Copy`] (`gnttab_copy_ptr`).
+        pub struct CopyPointer {
+            /// In: a reference, or a frame of the domain.
+            pub page: u64,
+            /// In: the domain.
+            pub domain: DomainId,
+            /// In: the first byte in the page.
+            pub offset: u16,
+            /// Padding.
+            pub pad: u32,
+        }
+
+        /// `gnttab_copy`.
+        pub struct Copy {
+            /// In: from where.
+            pub source: CopyPointer,
+            /// In: to where.
+            pub target: CopyPointer,
+            /// In: how many bytes.
+            pub length: u16,
+            /// In: `COPY_*`.
+            pub flags: u16,
+            /// Out: `GNTST_*`, 0 when all is well.
+            pub status: i16,
+            /// Padding.
+            pub pad: u16,
+        }
+
         /// `gnttab_query_size`.
         pub struct QuerySize {
             /// In: the domain.

@@ -3,18 +3,26 @@
 //! The network interface protocol, seen from the frontend (Xen: `io/netif.h`).
 //!
 //! - [`wire`]: what lies in a slot of the transmit and receive rings.
+//! - [`plan`]: how a packet to send is laid out in slots.
 //! - [`tx`]: which grants and packets the backend holds, and what its answers may release.
 //! - [`rx`]: received slots put together into packets that are safe to use.
 //! - [`gso`]: segmentation as the two ends tell it to each other.
+//! - [`share`]: how many queues there are.
+//! - [`merit`]: which events brought nothing.
 //! - [`mac`]: hardware addresses as the store spells them.
 //! - [`features`]: what a backend offers and what is made of it.
 
 pub mod features;
 pub mod gso;
 pub mod mac;
+pub mod merit;
+pub mod plan;
 pub mod rx;
+pub mod share;
 pub mod tx;
 pub mod wire;
+
+pub use crate::types::PAGE_SIZE;
 
 /// Slots of one ring in a page: a transmit slot has 12 bytes, a receive slot 8, and both rings
 /// round down to this power of two.
@@ -28,6 +36,3 @@ pub const ETHERNET_HEADER: usize = 14;
 
 /// Largest packet that can be sent: its size goes into 16 bits.
 pub const MAX_TX_SIZE: usize = 0xffff;
-
-/// Size of the pages that are granted, whatever the size of the kernel's.
-pub const PAGE_SIZE: usize = 4096;

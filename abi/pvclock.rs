@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 64;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-crate::wire! {
+crate::shared::wire! {
     /// `struct vcpu_time_info`.
     pub struct TimeInfo {
         /// Odd while the hypervisor writes.
@@ -180,6 +180,42 @@ impl Moment {
             .saturating_mul(NANOS_PER_SECOND)
             .saturating_add(u64::from(self.nanoseconds))
             .saturating_sub(u64::from(earlier.nanoseconds))
+    }
+}
+
+/// How far one clock of the time of day is ahead of another, in nanoseconds; negative if it is behind. At most 292 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead(i64);
+
+impl Ahead {
+    /// Nanoseconds between the two.
+    pub fn differs(self, other: Self) -> u64 {
+        self.0.abs_diff(other.0)
+    }
+}
+
+impl Moment {
+    /// How far this clock is ahead of one that shows `other` now.
+    pub fn ahead_of(self, other: Self) -> Ahead {
+        let clamped = |nanoseconds: u64| i64::try_from(nanoseconds).unwrap_or(i64::MAX);
+        match clamped(self.since(other)) {
+            0 => Ahead(clamped(other.since(self)).saturating_neg()),
+            ahead => Ahead(ahead),
+        }
+    }
+
+    /// What a clock shows that is so far ahead of this one. `None` before 1970.
+    pub fn plus(self, ahead: Ahead) -> Option<Self> {
+        const SECOND: i64 = NANOS_PER_SECOND as i64;
+
+        let nanoseconds = i64::from(self.nanoseconds).checked_add(ahead.0.rem_euclid(SECOND))?;
+        let carry = nanoseconds.div_euclid(SECOND);
+        let seconds = ahead.0.div_euclid(SECOND).checked_add(carry)?;
+        Some(Self {
+            seconds: self.seconds.checked_add_signed(seconds)?,
+            // CAST: Below 10^9.
+            nanoseconds: nanoseconds.rem_euclid(SECOND) as u32,
+        })
     }
 }
 
@@ -394,5 +430,30 @@ mod tests {
             tsc_to_system_mul: 1,
             ..INFO
         }));
+    }
+
+    #[test]
+    fn a_clock_stays_as_far_from_another_as_it_was() {
+        let at = |seconds, nanoseconds| Moment {
+            seconds,
+            nanoseconds,
+        };
+        let before = at(1_000, 400_000_000);
+        let later = at(5_000, 900_000_000);
+        for (ours, expected) in [
+            (at(1_000, 400_000_000), later),
+            (at(1_000, 400_000_001), at(5_000, 900_000_001)),
+            (at(1_001, 300_000_000), at(5_001, 800_000_000)),
+            (at(1_000, 999_000_000), at(5_001, 499_000_000)),
+            (at(999, 999_999_999), at(5_000, 499_999_999)),
+            (at(0, 0), at(4_000, 500_000_000)),
+        ] {
+            let ahead = ours.ahead_of(before);
+            assert_eq!(later.plus(ahead), Some(expected));
+            assert_eq!(expected.ahead_of(later), ahead);
+        }
+        let behind = before.ahead_of(later);
+        assert_eq!(at(10, 0).plus(behind), None, "before 1970");
+        assert_eq!(behind.differs(later.ahead_of(before)), 8_001_000_000_000);
     }
 }

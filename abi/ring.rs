@@ -82,6 +82,8 @@ pub struct FrontRing<Req, Rsp, M> {
     rsp_cons: u32,
     /// The last shared `rsp_prod` that was accepted.
     rsp_seen: u32,
+    /// What was last written to the shared `rsp_event`.
+    rsp_event: u32,
     types: PhantomData<fn(Req) -> Rsp>,
 }
 
@@ -104,6 +106,7 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
             req_published: 0,
             rsp_cons: 0,
             rsp_seen: 0,
+            rsp_event: 1,
             types: PhantomData,
         })
     }
@@ -116,6 +119,7 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
         self.req_published = index;
         self.rsp_cons = index;
         self.rsp_seen = index;
+        self.rsp_event = index.wrapping_add(1);
         self.memory.store_u32(REQ_PROD, index);
         self.memory.store_u32(REQ_EVENT, index.wrapping_add(1));
         self.memory.store_u32(RSP_PROD, index);
@@ -184,6 +188,19 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
         Ok(index & self.size.wrapping_sub(1))
     }
 
+    /// Takes back the last `count` requests that were written, as far as they are not published.
+    pub fn unwrite(&mut self, count: u32) {
+        // INVARIANT: Not below `req_published`.
+        self.req_prod = self.req_prod.wrapping_sub(count.min(self.unpublished()));
+    }
+
+    /// Whether a response that is still to be taken brings a notification, if the back end keeps the rules.
+    #[inline]
+    pub fn armed(&self) -> bool {
+        let ahead = self.rsp_event.wrapping_sub(self.rsp_cons);
+        ahead != 0 && ahead <= self.outstanding()
+    }
+
     /// Shows all written requests to the back end. Returns whether it wants to be notified.
     #[inline]
     #[must_use = "the back end sleeps until it is notified"]
@@ -248,8 +265,8 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
     /// [`Broken`] if the back end's index cannot be true.
     #[inline]
     pub fn arm(&mut self, after: u32) -> Result<bool, Broken> {
-        self.memory
-            .store_u32(RSP_EVENT, self.rsp_cons.wrapping_add(after.max(1)));
+        self.rsp_event = self.rsp_cons.wrapping_add(after.max(1));
+        self.memory.store_u32(RSP_EVENT, self.rsp_event);
         // The back end must see the wish before we look for the last time, or its response could slip through.
         self.memory.fence();
         Ok(self.look()? > 0)
@@ -347,6 +364,43 @@ mod tests {
             assert!(ring.arm(1).is_err());
             memory.store_u32(RSP_PROD, 1);
             assert!(ring.arm(1).is_err());
+        });
+    }
+
+    #[test]
+    fn it_is_armed_while_an_announced_response_is_to_come() {
+        with_ring(|mut ring, memory| {
+            // A new ring asks for its first response.
+            assert!(!ring.armed());
+            for _ in 0..4 {
+                ring.write(&1).unwrap();
+            }
+            assert!(!ring.armed());
+            assert!(ring.publish());
+            assert!(ring.armed());
+            memory.store_u32(RSP_PROD, 1);
+            assert!(matches!(ring.take(), Ok(Some(_))));
+            assert!(!ring.armed());
+            assert_eq!(ring.arm(3), Ok(false));
+            assert!(ring.armed());
+            assert_eq!(ring.arm(4), Ok(false));
+            assert!(!ring.armed(), "beyond what is outstanding");
+        });
+    }
+
+    #[test]
+    fn only_what_was_not_published_is_taken_back() {
+        with_ring(|mut ring, _| {
+            ring.write(&1).unwrap();
+            assert!(ring.publish());
+            for _ in 0..3 {
+                ring.write(&2).unwrap();
+            }
+            ring.unwrite(2);
+            assert_eq!((ring.unpublished(), ring.free()), (1, 254));
+            ring.unwrite(9);
+            assert_eq!((ring.unpublished(), ring.outstanding()), (0, 1));
+            assert_eq!(ring.write(&3), Ok(1));
         });
     }
 

@@ -15,101 +15,63 @@
 //! access that does not fit or is not aligned reads as zero and writes nothing; host builds assert that none happens.
 
 use core::{
-    mem::{size_of, MaybeUninit},
+    mem::size_of,
     ops::Deref,
     ptr::NonNull,
-    slice,
     sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering},
 };
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Plain old data: a type that can be copied to and from a peer byte by byte.
 ///
-/// # Safety
-///
-/// The type has no padding, no invalid bit pattern and no pointer or interior mutability.
-pub unsafe trait Pod: Copy + 'static {}
+/// It has no padding, no invalid bit pattern and no pointer or interior mutability: the compiler knows, by the kernel's
+/// `zerocopy`.
+pub trait Pod: FromBytes + IntoBytes + Immutable + Copy + 'static {}
 
-// SAFETY: Integers have neither padding nor invalid bit patterns.
-unsafe impl Pod for u8 {}
-// SAFETY: As for `u8`.
-unsafe impl Pod for u16 {}
-// SAFETY: As for `u8`.
-unsafe impl Pod for u32 {}
-// SAFETY: As for `u8`.
-unsafe impl Pod for u64 {}
-// SAFETY: As for `u8`.
-unsafe impl Pod for i16 {}
-// SAFETY: As for `u8`.
-unsafe impl Pod for i32 {}
-// SAFETY: As for `u8`.
-unsafe impl Pod for i8 {}
-// SAFETY: An array lays its elements out without gaps.
-unsafe impl<T: Pod, const N: usize> Pod for [T; N] {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for T {}
 
-/// Defines `#[repr(C)]` structures as Xen's headers lay them out, and makes them [`Pod`].
+/// Defines `#[repr(C)]` structures as Xen's headers lay them out, which are [`Pod`].
 ///
 /// Padding has to be written as a field; a structure with a hidden gap does not compile.
-///
-/// ```
-/// abi::wire! {
-///     /// One slot.
-///     pub struct Slot {
-///         /// Granted page.
-///         pub gref: u32,
-///         /// Start of the data in bytes.
-///         pub offset: u16,
-///         /// Length in bytes.
-///         pub size: u16,
-///     }
-/// }
-/// ```
-#[macro_export]
 macro_rules! wire {
     ($($(#[$meta:meta])* $vis:vis struct $name:ident {
         $($(#[$fmeta:meta])* $fvis:vis $field:ident: $ty:ty,)*
     })*) => {$(
         $(#[$meta])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            PartialEq,
+            Eq,
+            ::zerocopy_derive::FromBytes,
+            ::zerocopy_derive::IntoBytes,
+            ::zerocopy_derive::Immutable,
+        )]
         $vis struct $name {
             $($(#[$fmeta])* $fvis $field: $ty,)*
         }
-
-        // The sum is made by the compiler, which refuses an overflow itself.
-        #[allow(clippy::arithmetic_side_effects)]
-        const _: () = {
-            const fn is_pod<T: $crate::shared::Pod>() {}
-            $(is_pod::<$ty>();)*
-            assert!(
-                ::core::mem::size_of::<$name>() == 0 $(+ ::core::mem::size_of::<$ty>())*,
-                "padding must be a field"
-            );
-        };
-
-        // SAFETY: Every field is `Pod`, and the sum of their sizes is the size of the structure: there is no padding.
-        unsafe impl $crate::shared::Pod for $name {}
     )*};
 }
+pub(crate) use wire;
 
 /// Returns the bytes of `value`.
 #[inline]
 pub fn bytes_of<T: Pod>(value: &T) -> &[u8] {
-    // SAFETY: `T: Pod` has no padding, so all its bytes are initialised; the slice lives as long as the reference.
-    unsafe { slice::from_raw_parts(core::ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
+    value.as_bytes()
 }
 
 /// Returns the bytes of `value`, to be written.
 #[inline]
 pub fn bytes_of_mut<T: Pod>(value: &mut T) -> &mut [u8] {
-    // SAFETY: As in `bytes_of`; every bit pattern is valid for `T: Pod`, so any byte may be written.
-    unsafe { slice::from_raw_parts_mut(core::ptr::from_mut(value).cast::<u8>(), size_of::<T>()) }
+    value.as_mut_bytes()
 }
 
 /// Returns a value with all bytes zero.
 #[inline]
 pub fn zeroed<T: Pod>() -> T {
-    // SAFETY: Every bit pattern is valid for `T: Pod`.
-    unsafe { MaybeUninit::zeroed().assume_init() }
+    T::new_zeroed()
 }
 
 /// Memory that a peer can read and write while we do.
@@ -516,7 +478,7 @@ mod tests {
         assert_eq!(steps(2, 3), [(0, 2), (2, 1)]);
     }
 
-    crate::wire! {
+    crate::shared::wire! {
         struct Sample {
             a: u32,
             b: u16,

@@ -7,12 +7,28 @@
 
 use core::fmt;
 
+/// Bytes of a page as Xen counts frames and grants, whatever the kernel's pages are (`XEN_PAGE_SIZE`).
+pub const PAGE_SIZE: usize = 4096;
+
 /// Makes a transparent number type that prints as its number.
 macro_rules! number {
     ($(#[$meta:meta])* $name:ident($inner:ty)) => {
         $(#[$meta])*
         #[repr(transparent)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            Default,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            ::zerocopy_derive::FromBytes,
+            ::zerocopy_derive::IntoBytes,
+            ::zerocopy_derive::Immutable,
+        )]
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {
@@ -27,9 +43,6 @@ macro_rules! number {
                 value.0
             }
         }
-
-        // SAFETY: Transparent over an integer, which has no padding and no invalid bit pattern.
-        unsafe impl crate::shared::Pod for $name {}
     };
 }
 
@@ -46,7 +59,7 @@ number! {
 }
 
 number! {
-    /// A guest frame number (`xen_pfn_t`): a guest-physical address in units of 4 KiB.
+    /// A guest frame number (`xen_pfn_t`): a guest-physical address in units of [`PAGE_SIZE`].
     Gfn(u64)
 }
 

@@ -5,19 +5,19 @@
 //! `sectors`, and every sector number in the ring, counts 512 bytes whatever `sector-size` says: the
 //! latter only tells how requests have to be aligned (Xen's `io/blkif.h`).
 
+use crate::types::PAGE_SIZE;
 use core::fmt;
 
 /// Bytes in the unit of `sectors` and of the ring.
 pub const SECTOR: u32 = 512;
 
 /// Smallest and largest logical sector that we take. A larger one would not fit into a granted page.
-pub const MAX_SECTOR_SIZE: u32 = 4096;
+pub const MAX_SECTOR_SIZE: u32 = PAGE_SIZE as u32;
 
 /// Most sectors that Linux allows on a disk: the byte count has to fit into an `i64`.
 pub const MAX_SECTORS: u64 = (i64::MAX as u64) / SECTOR as u64;
 
 /// Bits of the `info` key.
-const INFO_CDROM: u64 = 1;
 const INFO_REMOVABLE: u64 = 2;
 const INFO_READONLY: u64 = 4;
 
@@ -81,7 +81,6 @@ pub struct Geometry {
     physical_sector_size: u32,
     read_only: bool,
     removable: bool,
-    cdrom: bool,
 }
 
 impl Geometry {
@@ -112,7 +111,6 @@ impl Geometry {
             physical_sector_size,
             read_only: info & INFO_READONLY != 0,
             removable: info & INFO_REMOVABLE != 0,
-            cdrom: info & INFO_CDROM != 0,
         })
     }
 
@@ -140,11 +138,6 @@ impl Geometry {
     pub fn removable(&self) -> bool {
         self.removable
     }
-
-    /// Whether the disk is a CD-ROM.
-    pub fn cdrom(&self) -> bool {
-        self.cdrom
-    }
 }
 
 fn power(value: u64, least: u32, most: u32) -> Option<u32> {
@@ -171,7 +164,7 @@ mod tests {
             (geometry.sector_size(), geometry.physical_sector_size()),
             (512, 512)
         );
-        assert!(!geometry.read_only() && !geometry.removable() && !geometry.cdrom());
+        assert!(!geometry.read_only() && !geometry.removable());
     }
 
     #[test]
@@ -263,7 +256,7 @@ mod tests {
             ..disk(8)
         };
         let geometry = Geometry::check(&described).unwrap();
-        assert!(geometry.read_only() && !geometry.removable() && !geometry.cdrom());
+        assert!(geometry.read_only() && !geometry.removable());
         let of = |info| {
             Geometry::check(&Described {
                 info: Some(info),
@@ -271,7 +264,6 @@ mod tests {
             })
             .unwrap()
         };
-        assert!(of(1).cdrom() && !of(1).removable() && !of(1).read_only());
-        assert!(of(2).removable() && !of(2).cdrom() && !of(2).read_only());
+        assert!(of(2).removable() && !of(2).read_only());
     }
 }

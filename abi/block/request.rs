@@ -4,23 +4,31 @@
 //!
 //! Xen's `io/blkif.h` has three layouts for one slot of the ring. Nothing is ever read back from the ring.
 
-use super::{
-    DIRECT_SEGMENTS,
-    INDIRECT_PAGES, //
-};
 use crate::{
     shared::{
         bytes_of,
+        wire,
         Pod, //
     },
-    types::GrantRef,
-    wire,
+    types::{
+        GrantRef,
+        PAGE_SIZE, //
+    },
 };
 
-/// Number of 512-byte sectors in a page.
-const PAGE_SECTORS: u32 = 8;
-const PAGE: u32 = 4096;
+/// Data segments that a request holds in the ring itself (`BLKIF_MAX_SEGMENTS_PER_REQUEST`).
+pub const DIRECT_SEGMENTS: u16 = 11;
+
+/// Pages of indirect descriptors per request (`BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST`).
+pub const INDIRECT_PAGES: u16 = 8;
+
+/// Segments that one page of indirect descriptors can hold.
+const SEGMENTS_PER_PAGE: usize = PAGE_SIZE / core::mem::size_of::<Segment>();
+
+const PAGE: u32 = PAGE_SIZE as u32;
 const SECTOR: u32 = 512;
+/// Number of sectors in a page.
+const PAGE_SECTORS: u32 = PAGE / SECTOR;
 
 /// What a request asks for (`BLKIF_OP_*`), as its response has to repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,9 +241,7 @@ impl Request {
         count: u16,
         pages: &[GrantRef],
     ) -> Option<Self> {
-        let room = pages
-            .len()
-            .checked_mul(super::features::SEGMENTS_PER_PAGE.into())?;
+        let room = pages.len().checked_mul(SEGMENTS_PER_PAGE)?;
         if count == 0 || usize::from(count) > room {
             return None;
         }

@@ -6,7 +6,7 @@
 //! of outstanding requests ([`crate::slots`]) has agreed; its operation and status are judged here.
 
 use super::request::Operation;
-use crate::wire;
+use crate::shared::wire;
 use core::fmt;
 
 wire! {

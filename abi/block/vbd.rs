@@ -107,11 +107,6 @@ impl Vbd {
         }
     }
 
-    /// Which disk: 0 is `xvda`.
-    pub fn disk(&self) -> u32 {
-        self.disk
-    }
-
     /// Which partition, or 0 for the whole disk.
     pub fn partition(&self) -> u32 {
         self.partition
@@ -221,7 +216,7 @@ mod tests {
     fn partitions_are_told_from_disks() {
         let parts = |number| {
             let vbd = Vbd::parse(number).unwrap();
-            (vbd.disk(), vbd.partition(), vbd.is_partition())
+            (vbd.disk, vbd.partition(), vbd.is_partition())
         };
         assert_eq!(parts(51728), (1, 0, false));
         assert_eq!(parts(51747), (2, 3, true));

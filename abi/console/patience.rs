@@ -2,7 +2,7 @@
 
 //! How long the kernel's log waits for a console that does not take it.
 //!
-//! Kernel messages are printed with interrupts off, by whoever prints; if the ring is full the printer has to wait or
+//! Kernel messages are printed with interrupts off, by the CPU that has one; if the ring is full the printer has to wait or
 //! drop. Waiting is paid from a budget: every microsecond of waiting uses it up, every byte that found room
 //! restores a little. So nothing is lost while the backend takes at least a byte per [`PER_BYTE`]; one that stopped
 //! costs [`FULL`] once; and one that plays with its index never makes the guest wait longer than its bytes are worth.

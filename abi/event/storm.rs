@@ -18,6 +18,65 @@ const FREE: u32 = 1;
 /// Events of one port within one upcall before it has to wait.
 pub const PER_UPCALL: u32 = 8;
 
+/// The upcall in which a port fired: the CPU, and the upcall's number there.
+pub type Upcall = (u32, u64);
+
+/// How often a port fired within one upcall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Burst {
+    upcall: Upcall,
+    count: u32,
+}
+
+impl Burst {
+    /// The port fired in `upcall`.
+    pub fn fired(&mut self, upcall: Upcall) {
+        self.count = if self.upcall == upcall {
+            self.count.saturating_add(1)
+        } else {
+            1
+        };
+        self.upcall = upcall;
+    }
+
+    /// How often it fired within the upcall in which it fired last.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+/// When the next look at the events that are held back is due, in ticks. The caller holds a lock from the question until
+/// the timer is set, so that no later time replaces an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextLook(u64);
+
+impl Default for NextLook {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NextLook {
+    /// None is due.
+    pub const fn new() -> Self {
+        Self(u64::MAX)
+    }
+
+    /// An event has to be looked at when `due` comes. Returns whether the timer has to be set to that.
+    pub fn want(&mut self, due: u64) -> bool {
+        let earlier = due < self.0;
+        if earlier {
+            self.0 = due;
+        }
+        earlier
+    }
+
+    /// The timer has fired: what is wanted from here on sets it again.
+    pub fn begin(&mut self) {
+        *self = Self::new();
+    }
+}
+
 /// What is remembered about one port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
@@ -64,6 +123,37 @@ mod tests {
         assert_eq!(rules.spurious(&mut history), 0);
         history.spurious = u32::MAX;
         assert_eq!(rules.spurious(&mut history), 250);
+    }
+
+    #[test]
+    fn a_burst_is_counted_within_one_upcall_of_one_cpu() {
+        let mut burst = Burst::default();
+        for count in 1..=9 {
+            burst.fired((0, 7));
+            assert_eq!(burst.count(), count);
+        }
+        // The same number on another CPU is another upcall.
+        burst.fired((1, 7));
+        assert_eq!(burst.count(), 1);
+        burst.fired((1, 8));
+        assert_eq!(burst.count(), 1);
+        burst.count = u32::MAX;
+        burst.fired((1, 8));
+        assert_eq!(burst.count(), u32::MAX);
+    }
+
+    #[test]
+    fn no_later_time_replaces_an_earlier_one() {
+        let mut next = NextLook::default();
+        assert!(next.want(100));
+        assert!(!next.want(350), "it would be looked at too late");
+        assert!(!next.want(100));
+        assert!(next.want(99));
+        // While the look goes on, each port says when it has to be looked at again.
+        next.begin();
+        assert!(next.want(350));
+        assert!(next.want(120));
+        assert!(!next.want(200));
     }
 
     #[test]

@@ -94,8 +94,28 @@ where
 {
     /// All slots of `links` free. `head` may hold anything; it becomes part of the stack here.
     pub fn new(head: H, links: L) -> Self {
+        let this = Self::none(head, links);
+        this.fill();
+        this
+    }
+
+    /// No slot of `links` free: each has to be given back once before it can be taken.
+    pub fn none(head: H, links: L) -> Self {
+        let this = Self { head, links };
+        this.reset(END);
+        this
+    }
+
+    fn reset(&self, top: u32) {
+        let mut old = self.head.load();
+        while let Err(now) = self.head.compare_exchange(old, next_head(old, top)) {
+            old = now;
+        }
+    }
+
+    fn fill(&self) {
         let mut above = END;
-        for (slot, link) in links.iter().enumerate() {
+        for (slot, link) in self.links.iter().enumerate() {
             link.store(above);
             // More slots than a u32 counts cannot lie in memory as 4-byte links of one pool; they would be left out.
             match u32::try_from(slot) {
@@ -103,11 +123,7 @@ where
                 _ => break,
             }
         }
-        let mut old = head.load();
-        while let Err(now) = head.compare_exchange(old, next_head(old, above)) {
-            old = now;
-        }
-        Self { head, links }
+        self.reset(above);
     }
 
     /// Takes a free slot.
@@ -180,6 +196,15 @@ mod tests {
                 assert!(out.into_iter().eq(0..n as u32));
             }
         }
+    }
+
+    #[test]
+    fn none_is_free_before_it_is_given_back() {
+        let links: Vec<_> = (0..2).map(|_| AtomicU32::new(0)).collect();
+        let free = FreeSlots::none(AtomicU64::new(1), links);
+        assert_eq!(free.take(), None);
+        free.put(1);
+        assert_eq!((free.take(), free.take()), (Some(1), None));
     }
 
     #[test]

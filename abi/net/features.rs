@@ -11,6 +11,8 @@ use crate::xenstore::value;
 pub mod keys {
     /// Hardware address, in the frontend's or the backend's directory.
     pub const MAC: &str = "mac";
+    /// MTU, in the frontend's directory. Without it, 1500 is meant.
+    pub const MTU: &str = "mtu";
     /// Backend: received packets are copied into our pages. Nothing else is supported by anyone today.
     pub const RX_COPY: &str = "feature-rx-copy";
     /// Frontend: asks for [`RX_COPY`].
@@ -47,6 +49,19 @@ pub mod keys {
     pub const TRUSTED: &str = "trusted";
 }
 
+/// Tells whether a key of the frontend's directory is one that frontends write, of this driver or another.
+pub fn is_frontend_key(key: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 4] = [b"event-channel", b"feature-", b"queue-", b"request-"];
+    const NAMES: [&[u8]; 5] = [
+        b"tx-ring-ref",
+        b"rx-ring-ref",
+        b"ctrl-ring-ref",
+        b"multi-queue-num-queues",
+        b"xdp-headroom",
+    ];
+    NAMES.contains(&key) || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// What a backend offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
@@ -62,8 +77,6 @@ pub struct Offer {
     pub gso_v4: bool,
     /// It takes TCPv6 packets to be segmented.
     pub gso_v6: bool,
-    /// It takes an event channel for each direction.
-    pub split_event_channels: bool,
     /// Most queues that it serves, at least one.
     pub max_queues: u32,
 }
@@ -86,10 +99,20 @@ impl Offer {
             // A packet to be segmented has a blank checksum and rarely fits a page.
             gso_v4: sg && csum_v4 && flag(keys::GSO_TCPV4),
             gso_v6: sg && csum_v6 && flag(keys::GSO_TCPV6),
-            split_event_channels: flag(keys::SPLIT_EVENT_CHANNELS),
             max_queues: read(keys::MAX_QUEUES, number).unwrap_or(1).max(1),
         }
     }
+}
+
+/// Smallest MTU: what IPv4 asks for.
+const MTU_MIN: u32 = 68;
+
+/// Largest MTU: with its header, and a VLAN's, the packet's size goes into 16 bits.
+pub const MTU_MAX: u32 = 65535 - 18;
+
+/// Reads an MTU. `None` if it is not a number, or out of range.
+pub fn mtu(text: &[u8]) -> Option<u32> {
+    number(text).filter(|mtu| (MTU_MIN..=MTU_MAX).contains(mtu))
 }
 
 /// Reads a flag: a decimal number, set if it is not zero. `None` if it is not a number.
@@ -105,6 +128,40 @@ pub fn number(text: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_the_toolstack_are_left_alone() {
+        for key in [
+            keys::TX_RING_REF,
+            keys::RX_RING_REF,
+            keys::EVENT_CHANNEL,
+            keys::EVENT_CHANNEL_TX,
+            keys::EVENT_CHANNEL_RX,
+            keys::NUM_QUEUES,
+            keys::REQUEST_RX_COPY,
+            keys::RX_NOTIFY,
+            keys::SG,
+            keys::GSO_TCPV4,
+            keys::IPV6_CSUM_OFFLOAD,
+            "queue-3",
+            "xdp-headroom",
+            "request-multicast-control",
+        ] {
+            assert!(is_frontend_key(key.as_bytes()), "{key}");
+        }
+        for key in [
+            "backend",
+            "backend-id",
+            "state",
+            "handle",
+            "mac",
+            "mtu",
+            "trusted",
+            "",
+        ] {
+            assert!(!is_frontend_key(key.as_bytes()), "{key}");
+        }
+    }
 
     fn offer(store: &[(&str, &'static str)]) -> Offer {
         Offer::read(|key, parse| {
@@ -140,6 +197,17 @@ mod tests {
     }
 
     #[test]
+    fn an_mtu_is_one_that_an_interface_can_have() {
+        assert_eq!(
+            [&b"68"[..], b"1500", b"65517"].map(mtu),
+            [Some(68), Some(1500), Some(65517)]
+        );
+        for text in [&b"67"[..], b"65518", b"0", b"-1", b"1500 ", b"", b"9000x"] {
+            assert_eq!(mtu(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn an_empty_directory_offers_little() {
         assert_eq!(
             offer(&[]),
@@ -171,7 +239,6 @@ mod tests {
                 csum_v6: true,
                 gso_v4: true,
                 gso_v6: true,
-                split_event_channels: true,
                 max_queues: 8
             }
         );

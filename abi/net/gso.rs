@@ -2,6 +2,7 @@
 
 //! Segmentation offload: what an extra info of kind GSO says, and whether to believe it.
 
+pub use super::wire::GsoType;
 use super::wire::{
     extra_type,
     ExtraInfo, //
@@ -10,34 +11,6 @@ use core::{
     fmt,
     num::NonZeroU16, //
 };
-
-/// Protocol of a packet that is to be segmented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GsoType {
-    /// TCP over IPv4.
-    TcpV4,
-    /// TCP over IPv6.
-    TcpV6,
-}
-
-impl GsoType {
-    /// The protocol's number in an extra info.
-    pub const fn to_wire(self) -> u8 {
-        match self {
-            GsoType::TcpV4 => 1,
-            GsoType::TcpV6 => 2,
-        }
-    }
-
-    /// The protocol with this number, if there is one.
-    pub const fn from_wire(kind: u8) -> Option<Self> {
-        match kind {
-            1 => Some(GsoType::TcpV4),
-            2 => Some(GsoType::TcpV6),
-            _ => None,
-        }
-    }
-}
 
 /// A packet that stands for several, and how to cut it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -200,16 +200,24 @@ where
         self.extras = 0;
     }
 
-    /// Takes back a packet that was entered but not sent: its slots must not have been written to the ring.
-    ///
-    /// `ids` are those that [`Ledger::slot`] gave for it.
-    pub fn cancel(&mut self, packet: PacketId, ids: &[u16], mut end: impl FnMut(G)) -> Option<P> {
-        for id in ids {
-            if let Ok(sent) = self.sent.take(*id) {
-                end(sent.grant);
+    /// Takes back a packet that was entered but not sent: the backend must not have been shown its slots. `end` gets each
+    /// grant with the packet.
+    pub fn cancel(&mut self, packet: PacketId, mut end: impl FnMut(G, &mut P)) -> Option<P> {
+        let mut value = self.packets.take(packet.0).ok()?.value;
+        for id in 0..self.sent.capacity() as u64 {
+            if self.sent.get(id).is_ok_and(|sent| sent.packet == packet.0) {
+                if let Ok(sent) = self.sent.take(id) {
+                    end(sent.grant, &mut value);
+                }
             }
         }
-        self.packets.take(packet.0).ok().map(|packet| packet.value)
+        Some(value)
+    }
+
+    /// A packet in the ledger.
+    pub fn packet(&mut self, packet: PacketId) -> Option<&mut P> {
+        let entry = self.packets.get_mut(packet.0).ok()?;
+        Some(&mut entry.value)
     }
 
     fn settle(&mut self, id: SlotId, grant: G, end: impl FnOnce(G, &mut P)) -> Option<P> {

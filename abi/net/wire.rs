@@ -5,8 +5,6 @@
 //! A slot holds either a request or response proper or, behind a first slot that announces it, an
 //! extra info. Nothing in a slot tells which: the reader has to know from the slots before.
 
-use super::gso::GsoType;
-
 /// Bytes of a transmit slot (`struct netif_tx_request`).
 pub const TX_SLOT: usize = 12;
 
@@ -15,7 +13,7 @@ pub const RX_SLOT: usize = 8;
 
 /// Flags of a [`TxRequest`].
 pub mod tx_flags {
-    /// The transport checksum is to be filled in by whoever puts the packet on a wire.
+    /// The transport checksum has to be filled in before the packet goes on a wire.
     pub const CSUM_BLANK: u16 = 1 << 0;
     /// The data is known to match its checksum.
     pub const DATA_VALIDATED: u16 = 1 << 1;
@@ -51,6 +49,34 @@ pub mod status {
     pub const NULL: i16 = 1;
 }
 
+/// Protocol of a packet that is to be segmented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GsoType {
+    /// TCP over IPv4.
+    TcpV4,
+    /// TCP over IPv6.
+    TcpV6,
+}
+
+impl GsoType {
+    /// The protocol's number in an extra info.
+    pub const fn to_wire(self) -> u8 {
+        match self {
+            GsoType::TcpV4 => 1,
+            GsoType::TcpV6 => 2,
+        }
+    }
+
+    /// The protocol with this number, if there is one.
+    pub const fn from_wire(kind: u8) -> Option<Self> {
+        match kind {
+            1 => Some(GsoType::TcpV4),
+            2 => Some(GsoType::TcpV6),
+            _ => None,
+        }
+    }
+}
+
 /// Kinds of extra info.
 pub mod extra_type {
     /// Never used.
@@ -70,7 +96,7 @@ pub mod extra_type {
 /// Another extra info follows this one.
 pub const EXTRA_FLAG_MORE: u8 = 1 << 0;
 
-crate::wire! {
+crate::shared::wire! {
     /// Asks the backend to take a piece of a packet (`struct netif_tx_request`).
     ///
     /// `size` is that of the whole packet in its first request, that of the piece in all others.
@@ -113,7 +139,7 @@ impl TxRequest {
     }
 }
 
-crate::wire! {
+crate::shared::wire! {
     /// Answer to a [`TxRequest`] or to an extra info (`struct netif_tx_response`).
     ///
     /// The slot is longer than the response; its other bytes are stale and must not be read.
@@ -144,7 +170,7 @@ impl TxResponse {
     }
 }
 
-crate::wire! {
+crate::shared::wire! {
     /// Lends the backend a page to receive into (`struct netif_rx_request`).
     #[derive(Default)]
     pub struct RxRequest {
@@ -177,7 +203,7 @@ impl RxRequest {
     }
 }
 
-crate::wire! {
+crate::shared::wire! {
     /// Tells what was received into a page (`struct netif_rx_response`).
     #[derive(Default)]
     pub struct RxResponse {
@@ -214,7 +240,7 @@ impl RxResponse {
     }
 }
 
-crate::wire! {
+crate::shared::wire! {
     /// A slot that describes a packet instead of holding a piece of it (`struct netif_extra_info`).
     #[derive(Default)]
     pub struct ExtraInfo {

@@ -64,6 +64,26 @@ impl StoreError {
     }
 }
 
+/// Errors that do not come from the server.
+const EINTR: i32 = 4;
+const ECONNRESET: i32 = 104;
+const ETIMEDOUT: i32 = 110;
+
+/// Tells whether a request that failed with this positive error number may succeed when it is made again later: the
+/// connection was lost, the server was too slow, or it or we had no place or memory. What else the server says is its
+/// last word.
+pub fn is_transient(errno: i32) -> bool {
+    const TRANSIENT: [StoreError; 5] = [
+        StoreError::Again,
+        StoreError::Busy,
+        StoreError::Io,
+        StoreError::NoMemory,
+        StoreError::NoSpace,
+    ];
+    matches!(errno, EINTR | ECONNRESET | ETIMEDOUT)
+        || TRANSIENT.iter().any(|error| error.errno() == errno)
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_text())
@@ -107,6 +127,17 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), StoreError::ALL.len());
+    }
+
+    #[test]
+    fn what_time_can_heal_is_transient() {
+        for errno in [4, 5, 11, 12, 16, 28, 104, 110] {
+            assert!(is_transient(errno), "{errno}");
+        }
+        // ENOENT, EACCES, EINVAL, ENODEV, EPROTO, E2BIG, ENOSYS, and no errors at all.
+        for errno in [2, 13, 22, 19, 71, 7, 38, 0, -11] {
+            assert!(!is_transient(errno), "{errno}");
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ pub const NAME_MAX: usize = 64;
 /// Tells whether the server would take `path` as the name of a node: its characters, no empty parts, not too long.
 pub fn is_valid(path: &[u8]) -> bool {
     let limit = match path {
-        [] => return false,
         [b'/'] => return true,
         [b'/', ..] => ABSOLUTE_PATH_MAX,
         _ => RELATIVE_PATH_MAX,

@@ -211,6 +211,12 @@ impl<M: Memory> Ring<M> {
         true
     }
 
+    /// Takes over a page that was made anew with the domain, as [`Self::new`] does.
+    pub fn renew(&mut self) {
+        self.req_prod = self.memory.load_u32(REQ_PROD);
+        self.rsp_cons = self.memory.load_u32(RSP_CONS);
+    }
+
     /// Returns why the server stopped to serve the page (`XENSTORE_ERROR_*`), or 0 when it has not or does not tell.
     pub fn server_error(&self) -> u32 {
         if self.memory.load_u32(FEATURES) & FEATURE_ERROR == 0 {
@@ -294,6 +300,24 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn a_page_that_was_made_anew_is_taken_over() {
+        with_page(5000, |ring, memory| {
+            assert_eq!(ring.write(&[1; 20]).unwrap().bytes, 20);
+            for index in [REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD] {
+                memory.store_u32(index, 0);
+            }
+            assert!(ring.write(&[2; 3]).is_err(), "the indices are not ours");
+            ring.renew();
+            assert!(ring.is_quiet());
+            assert_eq!(ring.write(&[3; 5]).unwrap().bytes, 5);
+            assert_eq!(serve(memory), [3; 5]);
+            answer(memory, &[4; 7]);
+            let mut back = [0; 10];
+            assert_eq!(ring.read(&mut back).unwrap().bytes, 7);
+        });
     }
 
     #[test]

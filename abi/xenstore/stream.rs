@@ -2,6 +2,8 @@
 
 //! Messages out of a stream of bytes that arrives in pieces.
 
+use core::borrow::BorrowMut;
+
 use super::wire::{Header, PAYLOAD_MAX};
 
 /// A length beyond [`PAYLOAD_MAX`]: where the next message begins is unknown from here on.
@@ -17,33 +19,28 @@ pub struct Message<'a> {
     pub body: &'a [u8],
 }
 
-/// Collects the bytes of one message after another.
+/// Collects the bytes of one message after another, in memory of the caller's.
 ///
 /// # Invariants
 ///
 /// `head_fill <= Header::SIZE`. While the head is complete, `body_fill <= length <= PAYLOAD_MAX`.
 #[derive(Debug)]
-pub struct Assembler {
+pub struct Assembler<B> {
     head: [u8; Header::SIZE],
     head_fill: usize,
-    body: [u8; PAYLOAD_MAX],
+    body: B,
     body_fill: usize,
     length: usize,
 }
 
-impl Default for Assembler {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Assembler {
-    /// Starts at the beginning of a message.
-    pub const fn new() -> Self {
+impl<B: BorrowMut<[u8]>> Assembler<B> {
+    /// Starts at the beginning of a message. A body that is longer than `body` ends the collecting as one that is
+    /// too long.
+    pub fn new(body: B) -> Self {
         Self {
             head: [0; Header::SIZE],
             head_fill: 0,
-            body: [0; PAYLOAD_MAX],
+            body,
             body_fill: 0,
             length: 0,
         }
@@ -85,12 +82,13 @@ impl Assembler {
             }
         }
         let header = Header::decode(&self.head);
-        if self.length > PAYLOAD_MAX {
+        if self.length > self.body.borrow().len().min(PAYLOAD_MAX) {
             return Err(TooLong(header.length));
         }
         while self.body_fill < self.length {
             let rest = self
                 .body
+                .borrow_mut()
                 .get_mut(self.body_fill..self.length)
                 .unwrap_or_default();
             let got = source(rest).min(rest.len());
@@ -100,7 +98,7 @@ impl Assembler {
             self.body_fill = self.body_fill.saturating_add(got);
         }
         self.head_fill = 0;
-        let body = self.body.get(..self.length).unwrap_or_default();
+        let body = self.body.borrow().get(..self.length).unwrap_or_default();
         Ok(Some(Message { header, body }))
     }
 }
@@ -124,7 +122,7 @@ mod tests {
 
     /// Feeds the bytes in pieces of the given size and returns the bodies of the messages that came out.
     fn feed(
-        assembler: &mut Assembler,
+        assembler: &mut Assembler<[u8; PAYLOAD_MAX]>,
         bytes: &[u8],
         piece: usize,
     ) -> Result<Vec<Vec<u8>>, TooLong> {
@@ -149,7 +147,7 @@ mod tests {
         bytes.extend(message(16, b""));
         bytes.extend(message(15, &[5; 300]));
         for piece in 1..bytes.len() {
-            let mut assembler = Box::new(Assembler::default());
+            let mut assembler = Box::new(Assembler::new([0; PAYLOAD_MAX]));
             let bodies = feed(&mut assembler, &bytes, piece).unwrap();
             assert_eq!(bodies, [b"a body".to_vec(), Vec::new(), std::vec![5; 300]]);
             assert!(!assembler.is_midway());
@@ -160,7 +158,7 @@ mod tests {
     fn truncation_at_every_byte_gives_no_message() {
         let bytes = message(2, b"a body");
         for end in 0..bytes.len() {
-            let mut assembler = Box::new(Assembler::new());
+            let mut assembler = Box::new(Assembler::new([0; PAYLOAD_MAX]));
             assert!(feed(&mut assembler, &bytes[..end], 3.max(end))
                 .unwrap()
                 .is_empty());
@@ -170,7 +168,7 @@ mod tests {
 
     #[test]
     fn length_over_4096_is_refused_until_reset() {
-        let mut assembler = Box::new(Assembler::new());
+        let mut assembler = Box::new(Assembler::new([0; PAYLOAD_MAX]));
         assert_eq!(
             feed(&mut assembler, &message(2, &[1; 4096]), 1000).unwrap()[0].len(),
             4096
@@ -192,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_source_that_lies_about_its_count_is_cut() {
-        let mut assembler = Box::new(Assembler::new());
+        let mut assembler = Box::new(Assembler::new([0; PAYLOAD_MAX]));
         let mut calls = 0;
         let message = assembler.step(|into| {
             calls += 1;

@@ -2,7 +2,7 @@
 
 //! Numbers in xenstore values: decimal digits and nothing else.
 //!
-//! Whoever may write a key may write any bytes. A value that is not exactly a number is refused with the reason, so
+//! A domain that may write a key may write any bytes to it. A value that is not exactly a number is refused with the reason, so
 //! that the driver can say it in one sentence and leave the device alone.
 
 use core::fmt;

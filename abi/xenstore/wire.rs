@@ -13,7 +13,7 @@ pub const ABSOLUTE_PATH_MAX: usize = 3072;
 /// Longest relative path without its NUL (`XENSTORE_REL_PATH_MAX`).
 pub const RELATIVE_PATH_MAX: usize = 2048;
 
-crate::wire! {
+crate::shared::wire! {
     /// The head of a message.
     pub struct Header {
         /// What the message is: the number of a [`Kind`].

@@ -162,12 +162,19 @@ fn abandoning_ends_every_grant_and_packet_once() {
 fn a_cancelled_packet_leaves_nothing() {
     let mut book = ledger(4);
     let a = book.begin('a').unwrap();
-    let ids = [book.slot(a, "a0").unwrap(), book.slot(a, "a1").unwrap()];
+    let b = book.begin('b').unwrap();
+    book.slot(a, "a0").unwrap();
+    book.slot(b, "b0").unwrap();
+    book.slot(a, "a1").unwrap();
+    assert_eq!(book.packet(a), Some(&mut 'a'));
     let mut ended = Vec::new();
-    assert_eq!(book.cancel(a, &ids, |g| ended.push(g)), Some('a'));
-    assert_eq!(ended, ["a0", "a1"]);
-    assert_eq!((book.outstanding(), book.free()), (0, 4));
+    assert_eq!(book.cancel(a, |g, p| ended.push((g, *p))), Some('a'));
+    ended.sort_unstable();
+    assert_eq!(ended, [("a0", 'a'), ("a1", 'a')]);
+    assert_eq!((book.outstanding(), book.packets()), (1, 1));
     assert_eq!(book.slot(a, "late"), Err("late"));
+    assert_eq!(book.cancel(a, |_, _| panic!("nothing left")), None);
+    assert_eq!(book.packet(a), None);
 }
 
 #[test]

@@ -43,9 +43,13 @@ fn disk(bytes: &[u8]) {
         segments: 32,
         ring_order: 2,
         queues: 4,
+        persistent: bytes.first().is_some_and(|byte| byte & 1 != 0),
+        trusted: bytes.first().is_some_and(|byte| byte & 2 != 0),
     };
     let agreed = Agreed::settle(&offer, &wanted);
     assert!((1..=4).contains(&agreed.queues()));
+    // A backend that may not see pages of requests never gets them.
+    assert!(wanted.trusted || agreed.buffers());
 }
 
 fuzz_target!(|bytes: &[u8]| {

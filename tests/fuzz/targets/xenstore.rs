@@ -6,7 +6,8 @@
 
 use abi::{
     block::vbd::Vbd,
-    connection::{Frontend, State, Step},
+    connection::{Input, Life, State, Step},
+    control::{self, Asked},
     net::{features, mac::Mac},
     xenstore::{
         directory::{Names, Part},
@@ -41,12 +42,23 @@ fn body(body: &[u8]) {
         }
     }
     let _ = State::parse(body);
+    if let Asked::Refused(refusal) = control::shutdown(body, body.len() % 2 == 0) {
+        one_line(&refusal.to_string());
+    }
+    if let Asked::Refused(refusal) = control::sysrq(body) {
+        one_line(&refusal.to_string());
+    }
+}
+
+/// What the log tells of a value is short and cannot play tricks on a terminal.
+fn one_line(said: &str) {
+    assert!(said.len() < 256 && said.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
 }
 
 fuzz_target!(|bytes: &[u8]| {
     body(bytes);
     let mut rest = bytes;
-    let mut assembler = Assembler::new();
+    let mut assembler = Assembler::new([0; 4096]);
     while let Ok(Some(message)) = assembler.step(|into| {
         let count = into.len().min(rest.len());
         into[..count].copy_from_slice(&rest[..count]);
@@ -55,12 +67,21 @@ fuzz_target!(|bytes: &[u8]| {
     }) {
         body(message.body);
     }
-    let mut connection = Frontend::new();
+    let mut life = Life::new(State::Initialising, State::Connected);
     for byte in bytes {
-        match State::from_number(u32::from(byte % 9)).map(|state| connection.otherend(state)) {
-            Some(Step::Detach | Step::Abandon) => connection.closed(),
-            Some(Step::Restart) => connection.restarted(),
-            _ => {}
+        let online = byte & 0x80 == 0;
+        life.input(match State::from_number(u32::from(byte & 0xf)) {
+            Some(state) => Input::Otherend { state, online },
+            None if online => Input::Garbled,
+            None => Input::Overdue,
+        });
+        for steps in 0.. {
+            assert!(steps < 12);
+            let step = life.next();
+            if step == Step::Wait {
+                break;
+            }
+            life.done(step);
         }
     }
 });

@@ -27,6 +27,12 @@
 #include <xen/io/console.h>
 #include <xen/io/xenbus.h>
 #include <xen/io/xs_wire.h>
+/* For programs, by Linux. */
+#include <sys/ioctl.h>
+#include <xen/evtchn.h>
+#include <xen/gntalloc.h>
+#define __user
+#include <xen/gntdev.h>
 
 struct entry {
 	const char *name;
@@ -63,7 +69,7 @@ const struct entry layout_table[] = {
 	C(BLKIF_OP_FLUSH_DISKCACHE) C(BLKIF_OP_DISCARD) C(BLKIF_OP_INDIRECT)
 	C(BLKIF_DISCARD_SECURE) C(BLKIF_RSP_OKAY) C(BLKIF_RSP_ERROR) C(BLKIF_RSP_EOPNOTSUPP)
 	C(BLKIF_MAX_SEGMENTS_PER_REQUEST) C(BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST)
-	C(VDISK_CDROM) C(VDISK_REMOVABLE) C(VDISK_READONLY)
+	C(VDISK_REMOVABLE) C(VDISK_READONLY)
 
 	/* io/netif.h */
 	S(netif_tx_request) F(netif_tx_request, gref) F(netif_tx_request, offset)
@@ -143,6 +149,7 @@ const struct entry layout_table[] = {
 	C(EVTCHN_FIFO_MASKED) C(EVTCHN_FIFO_LINKED) C(EVTCHN_FIFO_BUSY)
 	C(EVTCHN_FIFO_LINK_MASK) C(EVTCHN_FIFO_MAX_QUEUES)
 #include "hypercalls.inc"
+#include "userdev.inc"
 };
 
 const unsigned long layout_count = sizeof(layout_table) / sizeof(layout_table[0]);

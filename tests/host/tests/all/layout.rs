@@ -3,6 +3,8 @@
 //! Layout truth: what `abi` believes against what Xen's public headers say.
 
 mod hypercalls;
+mod truth;
+mod userdev;
 
 use abi::{
     block::{self, request},
@@ -13,51 +15,8 @@ use abi::{
     types::DomainId,
     xenstore::{ring as store_ring, wire as store},
 };
-use host_tests::xen::layout;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem::{offset_of, size_of},
-};
-
-/// What was compared, to find out what was not.
-struct Truth {
-    table: BTreeMap<&'static str, u64>,
-    used: BTreeSet<&'static str>,
-}
-
-impl Truth {
-    fn new() -> Self {
-        Self {
-            table: layout(),
-            used: BTreeSet::new(),
-        }
-    }
-
-    /// What the headers say, for a comparison that is made in another way.
-    #[track_caller]
-    fn take(&mut self, name: &'static str) -> u64 {
-        self.used.insert(name);
-        *self
-            .table
-            .get(name)
-            .unwrap_or_else(|| panic!("no {name} in the headers"))
-    }
-
-    #[track_caller]
-    fn is(&mut self, name: &'static str, ours: impl TryInto<i64>) {
-        let ours = ours.try_into().ok().unwrap();
-        assert_eq!(ours, self.take(name) as i64, "{name}: ours, then Xen's");
-    }
-}
-
-/// Compares the size and every named field of a structure.
-macro_rules! structure {
-    ($truth:ident, $ours:ty, $theirs:literal $(, $field:ident = $name:literal)*) => {
-        $truth.is($theirs, size_of::<$ours>());
-        $($truth.is(concat!($theirs, ".", $name), offset_of!($ours, $field));)*
-    };
-}
-use structure;
+use std::mem::{offset_of, size_of};
+use truth::{structure, Truth};
 
 /// Every entry of the table has its counterpart in `abi`, and every one agrees.
 #[test]
@@ -73,6 +32,7 @@ fn layouts_are_those_of_xens_headers() {
     events(t);
     time(t);
     hypercalls::all(t);
+    userdev::all(t);
     let forgotten: Vec<_> = t
         .table
         .keys()
@@ -206,7 +166,6 @@ fn block(t: &mut Truth) {
             .find(|bit| of(&info(*bit)))
             .unwrap()
     };
-    t.is("VDISK_CDROM", bit(Geometry::cdrom));
     t.is("VDISK_REMOVABLE", bit(Geometry::removable));
     t.is("VDISK_READONLY", bit(Geometry::read_only));
 }

@@ -87,7 +87,7 @@ fn frequency_is_exact() {
     }
 }
 
-/// Whoever is told a time after somebody else was, on whatever CPU, is told no earlier one.
+/// A time that is told after another one, on whatever CPU, is no earlier one.
 #[test]
 fn the_time_that_is_told_goes_forward_on_all_cpus() {
     use std::sync::atomic::{AtomicU64, Ordering};

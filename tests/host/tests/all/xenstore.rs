@@ -6,8 +6,9 @@ use abi::xenstore::{
     directory::{Malformed, Names, Part},
     error::StoreError,
     path::{is_valid, DevicePath},
-    replies::{Outstanding, Reply},
+    replies::{Full, Outstanding, Reply, Slot},
     ring::{Broken, Ring, RING_SIZE},
+    shares::User,
     stream::{Assembler, TooLong},
     value::{parse_u32, parse_u64, BadNumber},
     watch::{Token, WatchEvent},
@@ -63,7 +64,7 @@ fn message_length_over_4096() {
             length,
         }
         .encode();
-        let mut assembler = Assembler::new();
+        let mut assembler = Assembler::new([0; 4096]);
         let mut source = head.iter();
         let mut feed = |into: &mut [u8]| {
             let mut count = 0;
@@ -81,10 +82,15 @@ fn message_length_over_4096() {
     }
 }
 
+fn add<T>(sent: &mut Outstanding<T, [Slot<T>; 4]>, owner: T) -> Result<u32, Full> {
+    let place = sent.reserve(User::Kernel)?;
+    Ok(sent.insert(place, Kind::Read.number(), owner))
+}
+
 #[test]
 fn unknown_req_id() {
-    let mut sent: Outstanding<u8, 4> = Outstanding::new(10);
-    let number = sent.insert(Kind::Read, 1).unwrap();
+    let mut sent: Outstanding<u8, [Slot<u8>; 4]> = Outstanding::new(Default::default(), 10);
+    let number = add(&mut sent, 1).unwrap();
     let head = |request| Header {
         kind: Kind::Read.number(),
         request,
@@ -101,8 +107,8 @@ fn unknown_req_id() {
 #[test]
 fn reply_type_mismatch() {
     for kind in (0..40).filter(|kind| ![2, 16].contains(kind)) {
-        let mut sent: Outstanding<u8, 4> = Outstanding::default();
-        let request = sent.insert(Kind::Read, 1).unwrap();
+        let mut sent: Outstanding<u8, [Slot<u8>; 4]> = Outstanding::new(Default::default(), 1);
+        let request = add(&mut sent, 1).unwrap();
         let head = Header {
             kind,
             request,
@@ -208,7 +214,7 @@ fn every_error_string() {
 
 /// Cuts `bytes` into pieces of these sizes and gives them to the assembler; returns the messages.
 fn assemble(bytes: &[u8], mut sizes: impl Iterator<Item = usize>) -> Vec<(Header, Vec<u8>)> {
-    let mut assembler = Assembler::new();
+    let mut assembler = Assembler::new([0; 4096]);
     let mut rest = bytes;
     let mut all = Vec::new();
     while !rest.is_empty() {
@@ -355,13 +361,13 @@ proptest! {
     /// Every request is answered once, refused once or given up once, whatever the replies.
     #[test]
     fn each_request_ends_once(plan in prop::collection::vec((0u8..4, 0u32..12, 0u32..24), 0..300)) {
-        let mut sent: Outstanding<u32, 4> = Outstanding::new(u32::MAX - 20);
+        let mut sent: Outstanding<u32, [Slot<u32>; 4]> = Outstanding::new(Default::default(), u32::MAX - 20);
         let mut open = BTreeMap::new();
         let mut serial = 0;
         for (kind, number, reply) in plan {
             let number = (u32::MAX - 20).wrapping_add(serial).wrapping_sub(number);
             match kind {
-                0 | 1 => match sent.insert(Kind::Read, serial) {
+                0 | 1 => match add(&mut sent, serial) {
                     Ok(number) => { open.insert(serial, number); serial += 1; }
                     Err(_) => prop_assert_eq!(open.len(), 4),
                 },

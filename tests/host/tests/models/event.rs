@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mask, unmask and the late end of an event, against a hypervisor that makes the port pending meanwhile.
+//! Mask, unmask and the late end of an event, against a hypervisor that makes the port pending meanwhile; and a port that two
+//! move at once.
 
 use abi::{
-    event::{fifo, fifo::Words, two_level::TwoLevel, vcpu_info},
+    event::{
+        fifo,
+        fifo::Words,
+        spread::{self, Candidate, Place},
+        two_level::TwoLevel,
+        vcpu_info,
+    },
     shared::Memory,
     types::{Port, VcpuId},
 };
@@ -11,7 +18,7 @@ use host_tests::model::Cells;
 use loom::{
     sync::{
         atomic::{AtomicBool, Ordering},
-        Arc,
+        Arc, Mutex,
     },
     thread,
 };
@@ -154,5 +161,47 @@ fn fifo_ready_bit_is_not_lost() {
         let ready = control.load_u32(0);
         assert!(all);
         assert!(seen == 1 || ready == 1, "seen {seen}, ready {ready}");
+    });
+}
+
+/// The irq core moves a port while the CPU that it likes best goes: the port is not left there, and what Xen was told last is
+/// what the irq core believes.
+#[test]
+fn no_port_stays_on_a_cpu_that_goes() {
+    super::check(|| {
+        let ready = Arc::new(AtomicBool::new(true));
+        // Under the port's lock: where it is, and what Xen knows.
+        let port = Arc::new(Mutex::new((Place::new(0), 0)));
+        let choose = |ready: &AtomicBool| {
+            let candidate = |cpu, is_ready, ports| Candidate {
+                cpu,
+                is_ready,
+                ports,
+            };
+            let leaving = candidate(1, ready.load(Ordering::SeqCst), 0);
+            spread::choose([candidate(0, true, 9), leaving].into_iter()).ok_or(())
+        };
+        let go = move |port: &mut (Place, u32), ready: &AtomicBool| {
+            let (place, xen) = port;
+            let bind = |cpu| {
+                *xen = cpu;
+                Ok(())
+            };
+            place.go(|| choose(ready), bind).unwrap();
+        };
+        let irq_core = {
+            let (ready, port) = (ready.clone(), port.clone());
+            thread::spawn(move || go(&mut port.lock().unwrap(), &ready))
+        };
+        ready.store(false, Ordering::SeqCst);
+        {
+            let mut port = port.lock().unwrap();
+            if port.0.cpu() == 1 {
+                go(&mut port, &ready);
+            }
+        }
+        irq_core.join().unwrap();
+        let port = port.lock().unwrap();
+        assert_eq!((port.0.cpu(), port.1), (0, 0));
     });
 }

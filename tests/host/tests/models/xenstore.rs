@@ -5,8 +5,9 @@
 use abi::{
     shared::Memory,
     xenstore::{
-        replies::{Outstanding, Reply},
+        replies::{Outstanding, Reply, Slot},
         ring::Ring,
+        shares::User,
         wire::{Header, Kind},
     },
 };
@@ -96,8 +97,12 @@ fn a_server_that_waits_for_room_is_told() {
 #[test]
 fn reply_against_time_out() {
     super::check(|| {
-        let sent = Arc::new(Mutex::new(Outstanding::<u32, 2>::new(1)));
-        let number = sent.lock().unwrap().insert(Kind::Read, 7).unwrap();
+        let sent = Arc::new(Mutex::new(Outstanding::<u32, [Slot<u32>; 2]>::new(
+            Default::default(),
+            1,
+        )));
+        let place = sent.lock().unwrap().reserve(User::Kernel).unwrap();
+        let number = sent.lock().unwrap().insert(place, Kind::Read.number(), 7);
         let theirs = sent.clone();
         let reader = thread::spawn(move || {
             let head = Header {

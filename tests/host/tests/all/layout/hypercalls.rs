@@ -2,12 +2,14 @@
 
 //! The hypercalls: their numbers and the structures that Xen reads, and the CPUID leaves.
 
-use super::{structure, Truth};
+use super::truth::{structure, Truth};
 use abi::{
     cpuid::{self, Base, Leaf},
     hypercall::{
         event::*,
-        grant::{self, GetVersion, QuerySize, SetVersion},
+        grant::{
+            self, Copy, CopyPointer, GetVersion, MapGrantRef, QuerySize, SetVersion, UnmapGrantRef,
+        },
         hvm::{self, Param, ParamArg, UpcallVector},
         memory::{self, AddToPhysmap, RemoveFromPhysmap, Reservation, Space},
         sched::{self, Reason},
@@ -134,6 +136,7 @@ fn events(t: &mut Truth) {
 }
 
 fn frames(t: &mut Truth) {
+    t.is("XENMEM_decrease_reservation", memory::DECREASE_RESERVATION);
     t.is("XENMEM_populate_physmap", memory::POPULATE_PHYSMAP);
     t.is("XENMEM_add_to_physmap", memory::ADD_TO_PHYSMAP);
     t.is("XENMEM_remove_from_physmap", memory::REMOVE_FROM_PHYSMAP);
@@ -222,6 +225,7 @@ fn others(t: &mut Truth) {
     );
     t.is("SCHEDOP_yield", sched::YIELD);
     t.is("SCHEDOP_shutdown", sched::SHUTDOWN);
+    t.is("SCHEDOP_watchdog", sched::WATCHDOG);
     t.is("SHUTDOWN_poweroff", Reason::Poweroff as u32);
     t.is("SHUTDOWN_reboot", Reason::Reboot as u32);
     t.is("SHUTDOWN_suspend", Reason::Suspend as u32);
@@ -229,6 +233,13 @@ fn others(t: &mut Truth) {
     t.is("SHUTDOWN_watchdog", Reason::Watchdog as u32);
     t.is("SHUTDOWN_soft_reset", Reason::SoftReset as u32);
     structure!(t, sched::Shutdown, "sched_shutdown", reason = "reason");
+    structure!(
+        t,
+        sched::Watchdog,
+        "sched_watchdog",
+        id = "id",
+        timeout = "timeout"
+    );
     t.is("XENVER_version", version::VERSION);
     t.is("XENVER_extraversion", version::EXTRAVERSION);
     t.is("XENVER_get_features", version::GET_FEATURES);
@@ -245,6 +256,7 @@ fn others(t: &mut Truth) {
         submap = "submap"
     );
     t.is("GNTTABOP_query_size", grant::QUERY_SIZE);
+    mappings(t);
     t.is("GNTTABOP_set_version", grant::SET_VERSION);
     t.is("GNTTABOP_get_version", grant::GET_VERSION);
     structure!(
@@ -302,4 +314,51 @@ fn leaves(t: &mut Truth) {
         "XEN_CPUID_TSC_MODE_NEVER_EMULATE",
         cpuid::TSC_NEVER_EMULATED,
     );
+}
+
+fn mappings(t: &mut Truth) {
+    t.is("GNTTABOP_map_grant_ref", grant::MAP_GRANT_REF);
+    t.is("GNTTABOP_unmap_grant_ref", grant::UNMAP_GRANT_REF);
+    t.is("GNTTABOP_copy", grant::COPY);
+    t.is("GNTMAP_host_map", grant::MAP_HOST);
+    t.is("GNTMAP_readonly", grant::MAP_READONLY);
+    t.is("GNTCOPY_source_gref", grant::COPY_SOURCE_GREF);
+    t.is("GNTCOPY_dest_gref", grant::COPY_TARGET_GREF);
+    t.is("GNTST_okay", grant::OKAY);
+    t.is("GNTST_no_device_space", grant::NO_SPACE);
+    t.is("GNTST_eagain", grant::TRY_AGAIN);
+    structure!(
+        t,
+        MapGrantRef,
+        "gnttab_map_grant_ref",
+        address = "host_addr",
+        flags = "flags",
+        gref = "ref",
+        domain = "dom",
+        status = "status",
+        handle = "handle",
+        device_address = "dev_bus_addr"
+    );
+    structure!(
+        t,
+        UnmapGrantRef,
+        "gnttab_unmap_grant_ref",
+        address = "host_addr",
+        device_address = "dev_bus_addr",
+        handle = "handle",
+        status = "status"
+    );
+    structure!(
+        t,
+        Copy,
+        "gnttab_copy",
+        source = "source",
+        target = "dest",
+        length = "len",
+        flags = "flags",
+        status = "status"
+    );
+    t.is("gnttab_copy.source.u", offset_of!(CopyPointer, page));
+    t.is("gnttab_copy.source.domid", offset_of!(CopyPointer, domain));
+    t.is("gnttab_copy.source.offset", offset_of!(CopyPointer, offset));
 }
