@@ -12,6 +12,7 @@
 //! C headers: `include/linux/blk-mq.h`, `include/linux/blkdev.h`
 
 mod disk;
+mod hw_queue;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 mod limits;
@@ -26,14 +27,12 @@ pub use disk::{
     Name,
     QueueRef, //
 };
+pub use hw_queue::HwQueue;
 pub use limits::Limits;
 pub use major::Major;
-pub use operations::{
-    HwQueue,
-    Operations, //
-};
 pub use request::{
     Op,
+    Operations,
     Rejected,
     Request,
     Status, //

@@ -4,6 +4,8 @@
 //!
 //! C headers: `include/linux/cpumask.h`, `include/linux/cpuhotplug.h`
 
+pub mod ipi;
+
 use crate::bindings;
 use core::{
     mem::offset_of,
@@ -49,6 +51,17 @@ pub fn online() -> impl Iterator<Item = u32> {
 pub fn possible() -> impl Iterator<Item = u32> {
     // SAFETY: The function takes any number.
     (0..count()).filter(|cpu| unsafe { bindings::is_cpu_possible(*cpu) })
+}
+
+/// Brings a CPU online or takes it offline, as writing to its `online` in sysfs does. May sleep.
+///
+/// # Errors
+///
+/// `ENODEV` when there is no such CPU, `EPERM` or `EBUSY` when it has to stay as it is, and what a listener of its coming
+/// said.
+pub fn bring(cpu: u32, online: bool) -> Result {
+    // SAFETY: The function takes any number.
+    to_result(unsafe { bindings::bring_cpu(cpu, online) })
 }
 
 /// One more than the largest CPU number.
@@ -269,6 +282,19 @@ mod tests {
         assert!(online().all(|cpu| possible().any(|other| other == cpu)));
         assert!(possible().all(|cpu| cpu < count()));
         assert!(!is_online(count()));
+    }
+
+    #[test]
+    fn a_cpu_goes_and_comes() -> Result {
+        assert_eq!(bring(count(), true).err(), Some(ENODEV));
+        let Some(last) = online().last().filter(|cpu| *cpu != 0) else {
+            return Ok(());
+        };
+        bring(last, false)?;
+        assert!(!is_online(last));
+        bring(last, true)?;
+        assert!(is_online(last));
+        Ok(())
     }
 
     #[test]

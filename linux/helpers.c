@@ -17,3 +17,8 @@
 #include "helpers/hvc.c"
 #include "helpers/pages.c"
 #include "helpers/platform.c"
+#include "helpers/power.c"
+#include "helpers/reclaim.c"
+#include "helpers/away.c"
+#include "helpers/suspend.c"
+#include "helpers/miscdev.c"

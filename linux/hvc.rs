@@ -13,10 +13,18 @@
 //!
 //! C source: `drivers/tty/hvc/hvc_console.h`, which is not among the shipped headers; the declarations are in [`layer`].
 
+use self::state::{
+    Reaper,
+    State,
+    STATE, //
+};
 use crate::{
     bindings,
-    module::ModulePin,
-    LocalModule, //
+    module::{
+        this_module,
+        ModulePin, //
+    },
+    Own, //
 };
 use core::{
     ptr::{
@@ -24,94 +32,39 @@ use core::{
         NonNull, //
     },
     sync::atomic::{
+        AtomicBool,
         AtomicPtr,
         Ordering, //
     },
 };
 use kernel::{
     error::from_err_ptr,
-    module::this_module,
-    new_delayed_work,
     prelude::*,
+    static_lock_class,
     sync::Arc,
     time::msecs_to_jiffies,
-    workqueue::{
-        self,
-        impl_has_delayed_work,
-        DelayedWork,
-        WorkItem, //
-    }, //
+    workqueue, //
 };
 
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 mod layer;
+mod state;
 
-/// How many terminals there can be: as many as the layer has devices for.
-pub const MAX_TERMINALS: usize = 8;
+pub use self::state::{
+    Backend,
+    Output,
+    MAX_TERMINALS, //
+};
 
 /// Bytes that the layer collects from a writing process before it hands them on.
 const OUTPUT_BUFFER: c_int = 256;
 
-/// What became of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// So many bytes were taken, at least one.
-    Taken(usize),
-    /// None was taken, and it is worth to [`wait`](Backend::wait) and try again.
-    Full,
-    /// None was taken, and nobody should wait: kernel messages are dropped, a process's output is tried again later.
-    Stalled,
-}
-
-/// The driver's side of a terminal.
-///
-/// All functions are called with a lock held and interrupts off, in any context: they must neither sleep nor print.
-pub trait Backend: Send + Sync + 'static {
-    /// Takes output.
-    fn put(&self, bytes: &[u8]) -> Output;
-
-    /// Waits a little for room, for a kernel message that met [`Output::Full`]. The caller tries again and again, so
-    /// the backend has to see to it that this ends.
-    fn wait(&self);
-
-    /// Gives input; returns how many bytes.
-    fn get(&self, into: &mut [u8]) -> usize;
-}
-
-/// The terminals by number, and what is left of former ones.
-struct State {
-    backends: [Option<Arc<dyn Backend>>; MAX_TERMINALS],
-    /// Terminals that exist.
-    terminals: usize,
-    /// Structures of the layer that exist; those that exceed `terminals` are left over.
-    structures: usize,
-    /// Keeps this module loaded while structures are left over.
-    pin: Option<ModulePin>,
-    /// Takes the pin away.
-    reaper: Option<Arc<Reaper>>,
-}
-
-impl State {
-    /// Tells whether a structure of a former terminal lives.
-    fn has_leftovers(&self) -> bool {
-        self.structures > self.terminals
-    }
-}
-
-kernel::sync::global_lock! {
-    // SAFETY: Initialised by `load`, which the module calls before anything else can.
-    unsafe(uninit) static STATE: SpinLockIrq<State> = State {
-        backends: [const { None }; MAX_TERMINALS],
-        terminals: 0,
-        structures: 0,
-        pin: None,
-        reaper: None,
-    };
-}
-
 /// The destructor that the layer gave its ports.
 static DESTRUCT: AtomicPtr<bindings::tty_port_operations> = AtomicPtr::new(ptr::null_mut());
+
+/// The layer has had a terminal, and so its thread.
+static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// What ports of ours have in the place of the layer's.
 static PORT_OPS: bindings::tty_port_operations = bindings::tty_port_operations {
@@ -122,22 +75,22 @@ static PORT_OPS: bindings::tty_port_operations = bindings::tty_port_operations {
     destruct: Some(destruct),
 };
 
-/// Prepares this file for use.
+/// Prepares this file for use. To be called once, from the module's init.
 ///
-/// # Safety
+/// # Errors
 ///
-/// To be called once, from the module's init.
-pub unsafe fn load() {
-    // SAFETY: By the requirement of this function.
-    unsafe { STATE.init() };
+/// `ENOMEM`.
+pub fn load() -> Result {
+    STATE.init(State::NONE, c"oxen_hvc", static_lock_class!())
 }
 
 /// To be called from the module's exit: waits until none of this file's code runs any more.
 pub fn unload() {
     let reaper = STATE.lock().reaper.take();
     if let Some(reaper) = reaper {
-        crate::work::flush(&reaper.work);
+        crate::workqueue::work::flush(&reaper.work);
     }
+    STATE.free();
 }
 
 /// A terminal of the layer.
@@ -160,12 +113,14 @@ unsafe impl Sync for Terminal {}
 impl Terminal {
     /// Makes terminal `number` (below [`MAX_TERMINALS`]) of this module's. May sleep.
     ///
-    /// The layer gives it the first free device; if that is the one which `console=hvcN` names, all messages so far are
-    /// printed on it before this returns.
+    /// Its device is the one of the same number. Only terminal 0 gets the first that is free if that one is not: there is
+    /// no guest without a console. If `console=hvcN` names the device, all messages so far are printed on it before
+    /// this returns.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the number is taken, `EINVAL` if there is no such number; what the layer says.
+    /// `EBUSY` if the number is taken, or the device: by another driver, or by a process that has a former terminal open
+    /// still. `EINVAL` if there is no such number; what the layer says.
     pub fn new(number: u32, backend: Arc<dyn Backend>) -> Result<Self> {
         // Made first, since it sleeps. It is kept once made.
         let reaper = Arc::pin_init(Reaper::new(), GFP_KERNEL)?;
@@ -182,9 +137,7 @@ impl Terminal {
                 state.reaper = Some(reaper);
             }
         }
-        // SAFETY: The table of functions lives as long as this module, which outlives the structure (see `Drop`).
-        let made = unsafe { layer::hvc_alloc(number, 0, &layer::OPS, OUTPUT_BUFFER) };
-        let structure = match from_err_ptr(made).and_then(|made| NonNull::new(made).ok_or(ENOMEM)) {
+        let structure = match allocate(number) {
             Ok(structure) => structure,
             Err(error) => {
                 let mut state = STATE.lock();
@@ -199,6 +152,7 @@ impl Terminal {
                 return Err(error);
             }
         };
+        STARTED.store(true, Ordering::Release);
         // INVARIANT: Just made, and the place was taken above.
         Ok(Self {
             number,
@@ -210,7 +164,7 @@ impl Terminal {
 }
 
 impl Drop for Terminal {
-    /// Hangs up whoever uses the terminal.
+    /// Hangs the terminal up.
     fn drop(&mut self) {
         // Calls into the backend hold the lock, so none is left after this.
         let backend = STATE
@@ -223,7 +177,7 @@ impl Drop for Terminal {
         let mut state = STATE.lock();
         state.terminals = state.terminals.saturating_sub(1);
         if state.has_leftovers() && state.pin.is_none() {
-            state.pin = ModulePin::new(this_module::<LocalModule>());
+            state.pin = ModulePin::new(this_module::<Own>());
         }
         drop(state);
         // Not with the lock held: the message may be printed through this very file.
@@ -235,10 +189,35 @@ impl Drop for Terminal {
     }
 }
 
-/// Has the layer's thread look for input and room on all terminals. For any context; there has to be a terminal.
-pub fn kick(_of: &Terminal) {
-    // SAFETY: A terminal exists, so the layer's thread was started; it is never stopped.
-    unsafe { layer::hvc_kick() };
+/// Has the layer make the structure of terminal `number`, whose backend is in its place.
+fn allocate(number: u32) -> Result<NonNull<layer::Hvc>> {
+    // CAST: The caller has checked that the number is small.
+    let index = number as c_int;
+    // SAFETY: The table of functions lives as long as this module, which does not go while the layer knows it.
+    let named = unsafe { layer::hvc_instantiate(number, index, &layer::OPS) } == 0;
+    if !named && number != 0 {
+        return Err(EBUSY);
+    }
+    // SAFETY: As above, and the module outlives the structure (see `Drop`).
+    let made = unsafe { layer::hvc_alloc(number, 0, &layer::OPS, OUTPUT_BUFFER) };
+    let made = from_err_ptr(made).and_then(|made| NonNull::new(made).ok_or(ENOMEM));
+    if made.is_err() && named {
+        // The layer cannot be told to forget the name, and with it the functions: this module stays.
+        let mut state = STATE.lock();
+        state.structures = state.structures.saturating_add(1);
+        if state.pin.is_none() {
+            state.pin = ModulePin::new(this_module::<Own>());
+        }
+    }
+    made
+}
+
+/// Has the layer's thread look for input and room on all terminals. For any context.
+pub fn kick() {
+    if STARTED.load(Ordering::Acquire) {
+        // SAFETY: There was a terminal, so the layer's thread was started; it is never stopped.
+        unsafe { layer::hvc_kick() };
+    }
 }
 
 /// Has the layer call [`destruct`] when `structure` goes. Returns whether it will.
@@ -293,51 +272,6 @@ unsafe extern "C" fn destruct(port: *mut bindings::tty_port) {
                 .enqueue_delayed(reaper.clone(), msecs_to_jiffies(100));
         }
     }
-}
-
-/// Work that takes the pin away when no structure is left over.
-#[pin_data]
-struct Reaper {
-    #[pin]
-    work: DelayedWork<Reaper>,
-}
-
-impl Reaper {
-    fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            work <- new_delayed_work!("oxen_hvc_reaper"),
-        })
-    }
-}
-
-impl_has_delayed_work! {
-    impl HasDelayedWork<Self> for Reaper { self.work }
-}
-
-impl WorkItem for Reaper {
-    type Pointer = Arc<Self>;
-
-    fn run(_this: Arc<Self>) {
-        let mut state = STATE.lock();
-        let pin = if state.has_leftovers() {
-            None
-        } else {
-            state.pin.take()
-        };
-        drop(state);
-        // The module may go from here on; its exit waits for this function (see `unload`).
-        drop(pin);
-    }
-}
-
-/// Runs `with` on the backend of `number`, if there is one.
-fn with_backend<R>(number: u32, with: impl FnOnce(&dyn Backend) -> R) -> Option<R> {
-    let state = STATE.lock();
-    state
-        .backends
-        .get(number as usize)?
-        .as_ref()
-        .map(|backend| with(&**backend))
 }
 
 /// Nanoseconds of a clock that can be read in any context, also by a backend that waits.

@@ -4,6 +4,8 @@
 //!
 //! C header: `include/linux/module.h`
 
+pub mod param;
+
 use kernel::{
     bindings,
     prelude::*,
@@ -25,20 +27,60 @@ pub fn or_idle<T>(made: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Has modprobe, and what makes an initramfs, load another module before this one. It may be missing.
+/// Has modprobe, and what makes an initramfs, load modules before and after this one. They may be missing.
+///
+/// One macro for both: modprobe reads the first such line of a module only.
 ///
 /// ```ignore
-/// linux::load_before!("oxen_time");
+/// linux::load_around!(before = "oxen_time", after = "oxen_control oxen_balloon");
 /// ```
 #[macro_export]
-macro_rules! load_before {
-    ($module:literal) => {
+macro_rules! load_around {
+    (before = $before:literal, after = $after:literal) => {
         const _: () = {
-            const TEXT: &str = concat!("softdep=pre: ", $module, "\0");
+            const TEXT: &str = concat!("softdep=pre: ", $before, " post: ", $after, "\0");
             #[link_section = ".modinfo"]
             #[used]
-            static MODINFO: [u8; TEXT.len()] = $crate::param::modinfo(TEXT);
+            static MODINFO: [u8; TEXT.len()] = $crate::module::param::modinfo(TEXT);
         };
+    };
+}
+
+/// The module that a crate's code is in; [`own_module!`](crate::own_module) makes one.
+///
+/// The `kernel` crate's `ModuleMetadata` tells it from Linux 7.3 on only.
+///
+/// # Safety
+///
+/// `THIS` is that module.
+pub unsafe trait OwnModule: 'static {
+    /// The module.
+    const THIS: ThisModule;
+}
+
+/// Returns the module that the code of `T`'s crate is in.
+pub const fn this_module<T: OwnModule>() -> &'static ThisModule {
+    &T::THIS
+}
+
+/// Makes `Own`, which stands for the module that the crate becomes, in the crate's root.
+#[macro_export]
+macro_rules! own_module {
+    () => {
+        /// The module that this crate's code is in.
+        pub(crate) struct Own;
+
+        // SAFETY: modpost makes `__this_module` for each module, and it lives as long as the module is loaded.
+        unsafe impl $crate::module::OwnModule for Own {
+            const THIS: ::kernel::ThisModule = {
+                #[allow(improper_ctypes)]
+                extern "C" {
+                    static __this_module: ::kernel::types::Opaque<::kernel::bindings::module>;
+                }
+                // SAFETY: As above.
+                unsafe { ::kernel::ThisModule::from_ptr(__this_module.get()) }
+            };
+        }
     };
 }
 

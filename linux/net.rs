@@ -2,7 +2,8 @@
 
 //! Network devices (C header: `include/linux/netdevice.h`).
 //!
-//! - [`device`]: a registered device with a driver's data, and the driver trait.
+//! - [`device`]: a device with a driver's data, and the driver trait.
+//! - [`registration`]: a device that the stack knows.
 //! - [`napi`]: polling, one instance for each queue.
 //! - [`queue`]: the stack's transmit queues: stop, wake, byte limits.
 //! - [`skb`]: a packet as an owned value.
@@ -20,4 +21,5 @@ pub mod lock;
 pub mod napi;
 pub mod page_pool;
 pub mod queue;
+pub mod registration;
 pub mod skb;

@@ -2,7 +2,7 @@
 
 //! What the KUnit suites share.
 
-use crate::wait::{
+use crate::sync::wait::{
     Sleep,
     WaitQueue,
     Woken, //

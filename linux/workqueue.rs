@@ -7,6 +7,10 @@
 //!
 //! C header: `include/linux/workqueue.h`.
 
+pub mod delayed;
+pub mod kthread;
+pub mod work;
+
 use core::{
     ops::Deref,
     ptr::NonNull, //
@@ -37,14 +41,26 @@ impl OwnedQueue {
     ///
     /// `ENOMEM`.
     pub fn unbound(name: &CStr) -> Result<Self> {
+        Self::new(name, bindings::wq_flags_WQ_UNBOUND)
+    }
+
+    /// As [`Self::unbound`], for items that writeback may wait for: the queue has a thread of its own for when memory is
+    /// too short to make one. Items must not wait for those of other queues.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn reclaim(name: &CStr) -> Result<Self> {
+        Self::new(
+            name,
+            bindings::wq_flags_WQ_UNBOUND | bindings::wq_flags_WQ_MEM_RECLAIM,
+        )
+    }
+
+    fn new(name: &CStr, flags: bindings::wq_flags) -> Result<Self> {
         // SAFETY: The format and its argument are NUL-terminated.
         let queue = unsafe {
-            bindings::alloc_workqueue_noprof(
-                c"%s".as_char_ptr(),
-                bindings::wq_flags_WQ_UNBOUND,
-                0,
-                name.as_char_ptr(),
-            )
+            bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
         };
         // INVARIANT: It was just allocated.
         NonNull::new(queue).map(Self).ok_or(ENOMEM)

@@ -4,10 +4,13 @@
 
 use super::{
     limits::Limits,
-    operations::Operations,
+    request::Operations,
     tag_set::TagSet, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    module::this_module, //
+};
 use core::{
     fmt::Write,
     marker::PhantomData,
@@ -20,14 +23,27 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
+    ffi::c_int,
     prelude::*,
-    sync::Arc,
-    ModuleMetadata, //
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc, //
+    },
 };
 
 /// `GENHD_FL_*`
 const REMOVABLE: i32 = 1 << 0;
 const NO_PARTITIONS: i32 = 1 << 2;
+
+/// Nobody sees the disk; it is being added; it was added; it was removed.
+const NEW: u32 = 0;
+const ADDING: u32 = 1;
+const ADDED: u32 = 2;
+const REMOVED: u32 = 3;
 
 /// Name and numbers of a disk.
 #[derive(Clone, Copy)]
@@ -50,11 +66,11 @@ pub struct Name<'a> {
 ///
 /// # Invariants
 ///
-/// `disk` is a gendisk whose queue uses `tags`, and one reference to it is ours. It was added if, and only
-/// if, `added`.
+/// `disk` is a gendisk whose queue uses `tags`, and one reference to it is ours. `added` is [`ADDED`] if, and only if, it
+/// was added and is not being removed.
 pub struct Disk<T: Operations> {
     disk: NonNull<bindings::gendisk>,
-    added: bool,
+    added: Atomic<u32>,
     /// Dropped after the disk is.
     tags: Pin<KBox<TagSet<T>>>,
 }
@@ -69,11 +85,34 @@ struct Fops<T>(PhantomData<T>);
 
 impl<T: Operations> Fops<T> {
     const TABLE: bindings::block_device_operations = bindings::block_device_operations {
-        owner: <T::OwnerModule as ModuleMetadata>::THIS_MODULE
-            .as_ptr()
-            .cast(),
+        owner: this_module::<T::OwnerModule>().as_ptr().cast(),
+        getgeo: Some(geometry),
         ..pin_init::zeroed()
     };
+}
+
+/// What old programs that speak of cylinders are told (`HDIO_GETGEO`): 255 heads of 63 sectors.
+///
+/// # Safety
+///
+/// Called by the block layer for a disk of ours, with room for the answer.
+unsafe extern "C" fn geometry(
+    disk: *mut bindings::gendisk,
+    geometry: *mut bindings::hd_geometry,
+) -> c_int {
+    const HEADS: u8 = 255;
+    const SECTORS: u8 = 63;
+    const CYLINDER: u64 = HEADS as u64 * SECTORS as u64;
+    // SAFETY: By the safety requirements; a disk has its part 0 as long as it lives.
+    let all = unsafe { (*(*disk).part0).bd_nr_sectors };
+    let cylinders = all / CYLINDER;
+    // SAFETY: By the safety requirements.
+    unsafe {
+        (*geometry).heads = HEADS;
+        (*geometry).sectors = SECTORS;
+        (*geometry).cylinders = u16::try_from(cylinders).unwrap_or(u16::MAX);
+    }
+    0
 }
 
 impl<T: Operations> Disk<T> {
@@ -100,7 +139,7 @@ impl<T: Operations> Disk<T> {
         // INVARIANT: made with this tag set, not added; the reference is the one that was just made.
         let this = Self {
             disk: NonNull::new(disk).ok_or(ENOMEM)?,
-            added: false,
+            added: Atomic::new(NEW),
             tags,
         };
         // SAFETY: Nobody else knows the disk yet.
@@ -126,24 +165,28 @@ impl<T: Operations> Disk<T> {
     /// # Errors
     ///
     /// Whatever the block layer says, `EEXIST` or `EBUSY` for a name that is taken.
-    pub fn add(&mut self, parent: &device::Device) -> Result {
-        if self.added {
-            return Err(EBUSY);
-        }
+    pub fn add(&self, parent: &device::Device) -> Result {
+        self.added.cmpxchg(NEW, ADDING, Full).map_err(|_| EBUSY)?;
         // CAST: The type is `repr(transparent)` over `struct device`, which our bindings have too.
         let parent = core::ptr::from_ref(parent).cast_mut().cast();
         // SAFETY: Parent and disk are valid, and the disk was not added before.
-        to_result(unsafe {
+        let result = to_result(unsafe {
             bindings::device_add_disk(parent, self.disk.as_ptr(), core::ptr::null_mut())
-        })?;
-        // INVARIANT: added just now.
-        self.added = true;
-        Ok(())
+        });
+        // INVARIANT: added just now, or not.
+        let next = if result.is_ok() { ADDED } else { NEW };
+        self.added.store(next, Relaxed);
+        result
     }
 
-    /// Whether [`add`](Self::add) was successful.
+    /// Whether [`add`](Self::add) was successful, and [`remove`](Self::remove) was not called.
     pub fn is_added(&self) -> bool {
-        self.added
+        self.added.load(Relaxed) == ADDED
+    }
+
+    /// Which hardware queue takes the requests of `cpu`.
+    pub fn queue_of(&self, cpu: u32) -> Option<u32> {
+        self.tags.queue_of(cpu)
     }
 
     /// What the operations work on.
@@ -151,7 +194,7 @@ impl<T: Operations> Disk<T> {
         self.tags.data()
     }
 
-    /// Sets the size in sectors of 512 bytes; whoever watches the disk is told. Returns whether it changed.
+    /// Sets the size in sectors of 512 bytes and sends a uevent. Returns whether it changed.
     pub fn set_capacity(&self, sectors: u64) -> bool {
         // SAFETY: The disk is valid.
         unsafe { bindings::set_capacity_and_notify(self.disk.as_ptr(), sectors) }
@@ -184,13 +227,14 @@ impl<T: Operations> Disk<T> {
         unsafe { bindings::blk_mark_disk_dead(self.disk.as_ptr()) };
     }
 
-    /// Removes the disk from the system.
+    /// Removes the disk from the system, if it was added.
     ///
     /// What is dirty is written first, unless the disk is [marked dead](Self::mark_dead). Waits until every
-    /// request has ended: the driver goes on ending them meanwhile. Whoever has the disk open keeps it, but
-    /// gets errors.
-    pub fn remove(&mut self) {
-        if core::mem::take(&mut self.added) {
+    /// request has ended: the driver goes on ending them meanwhile. A program that has the disk open keeps it, but
+    /// gets errors. A disk that is being added is removed when it is dropped.
+    pub fn remove(&self) {
+        // INVARIANT: one caller at most gets here.
+        if self.added.cmpxchg(ADDED, REMOVED, Full).is_ok() {
             // SAFETY: The disk is valid and was added, once.
             unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
         }

@@ -18,12 +18,12 @@ use super::{
     Status, //
 };
 use crate::{
-    kthread::{
+    testing::Steps,
+    workqueue::kthread::{
         self,
         Thread, //
     },
-    testing::Steps,
-    LocalModule, //
+    Own, //
 };
 use kernel::{
     faux,
@@ -78,7 +78,7 @@ impl Drop for Pdu {
 struct Failing;
 
 impl Operations for Failing {
-    type OwnerModule = LocalModule;
+    type OwnerModule = Own;
     type Data = Data;
     type Pdu = Pdu;
 
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_dead_disk_is_offered_nothing() -> Result {
-        let mut test = Fixture::new(Manner::Fail)?;
+        let test = Fixture::new(Manner::Fail)?;
         test.disk.mark_dead();
         assert!(test.disk.queue().is_none());
         test.disk.remove();

@@ -12,7 +12,7 @@ const FEAT_ROTATIONAL: u32 = 1 << 2;
 /// Limits of a request queue whose device takes data page by page.
 ///
 /// Each segment of a request lies in one page and is a multiple of 512 bytes at a multiple of 512.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Alignment of requests in bytes: a power of two from 512 to the page size.
     pub logical_block_size: u32,
@@ -26,8 +26,10 @@ pub struct Limits {
     pub fua: bool,
     /// Most sectors of a discard; 0 when the device cannot.
     pub max_discard_sectors: u32,
-    /// Unit of discards in bytes.
+    /// Unit of discards in bytes; one that is smaller than the physical block counts as that.
     pub discard_granularity: u32,
+    /// Where the first unit of discards begins, in bytes.
+    pub discard_alignment: u32,
     /// Most sectors of a secure erase; 0 when the device cannot.
     pub max_secure_erase_sectors: u32,
     /// Whether the device is rotating rust.
@@ -44,6 +46,7 @@ impl Default for Limits {
             fua: false,
             max_discard_sectors: 0,
             discard_granularity: 0,
+            discard_alignment: 0,
             max_secure_erase_sectors: 0,
             rotational: false,
         }
@@ -72,9 +75,14 @@ impl Limits {
         to.max_segment_size = PAGE;
         to.seg_boundary_mask = kernel::page::PAGE_SIZE - 1;
         to.max_hw_sectors = u32::from(segments).saturating_mul(PAGE / 512);
-        to.dma_alignment = 511;
+        // The largest request is the best one; a number that is no power of two would only mislead who aligns to it.
+        let most = to.max_hw_sectors.saturating_mul(512);
+        to.io_opt = if most.is_power_of_two() { most } else { 0 };
+        // A device takes pieces of 512 bytes, but of whole logical blocks only.
+        to.dma_alignment = self.logical_block_size.saturating_sub(1);
         to.max_hw_discard_sectors = self.max_discard_sectors;
         to.discard_granularity = self.discard_granularity;
+        to.discard_alignment = self.discard_alignment;
         to.max_secure_erase_sectors = self.max_secure_erase_sectors;
     }
 }

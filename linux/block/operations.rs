@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a blk-mq driver does, and the C functions that have it done.
+//! The C functions that have a driver do its operations.
 
-use super::request::{
-    Pdu,
-    Rejected,
-    Request,
-    Status, //
+use super::{
+    hw_queue::HwQueue,
+    request::{
+        Operations,
+        Pdu,
+        Rejected,
+        Request,
+        Status, //
+    }, //
 };
 use crate::bindings;
 use core::{
@@ -19,72 +23,8 @@ use kernel::{
         c_int,
         c_uint,
         c_void, //
-    },
-    prelude::*,
-    ModuleMetadata, //
+    }, //
 };
-
-/// A driver of one kind of block device.
-pub trait Operations: Sized + 'static {
-    /// The module that holds the driver: it cannot be unloaded while a disk is open.
-    type OwnerModule: ModuleMetadata;
-
-    /// What all queues of a disk share.
-    type Data: Send + Sync + 'static;
-
-    /// The driver's part of each request.
-    type Pdu: Send + Sync;
-
-    /// Makes the driver's part of a request; may sleep.
-    ///
-    /// # Errors
-    ///
-    /// Making the disk fails with the error.
-    fn new_pdu(data: &Self::Data) -> Result<Self::Pdu>;
-
-    /// Takes a request. `last` tells that no other follows at once: the device is to be notified now.
-    ///
-    /// Does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// The request, when it cannot be taken.
-    fn queue_rq(
-        data: &Self::Data,
-        queue: HwQueue<'_>,
-        request: Request<Self>,
-        last: bool,
-    ) -> Result<(), Rejected<Self>>;
-
-    /// Notifies the device of requests that were taken with `last` false.
-    fn commit_rqs(data: &Self::Data, queue: HwQueue<'_>);
-
-    /// A request has been with the driver for the time limit; the limit starts again afterwards.
-    ///
-    /// The request may end meanwhile, so only its queue and tag are told.
-    fn timed_out(data: &Self::Data, queue: u32, tag: u32);
-}
-
-/// The hardware queue that an operation is called for.
-pub struct HwQueue<'a> {
-    hctx: NonNull<bindings::blk_mq_hw_ctx>,
-    _operation: PhantomData<&'a ()>,
-}
-
-impl HwQueue<'_> {
-    /// Which of the disk's queues it is.
-    pub fn index(&self) -> u32 {
-        // SAFETY: Valid during the operation.
-        unsafe { (*self.hctx.as_ptr()).queue_num }
-    }
-
-    /// Stops the queue: no request is offered before
-    /// [`QueueRef::start_stopped`](super::QueueRef::start_stopped).
-    pub fn stop(&self) {
-        // SAFETY: Valid during the operation.
-        unsafe { bindings::blk_mq_stop_hw_queue(self.hctx.as_ptr()) };
-    }
-}
 
 /// The operations of `T` for C.
 pub(super) struct Table<T>(PhantomData<T>);
@@ -125,10 +65,7 @@ impl<T: Operations> Table<T> {
         // SAFETY: Neither pointer is null; the request is started and now the driver's.
         let (queue, request) = unsafe {
             (
-                HwQueue {
-                    hctx: NonNull::new_unchecked(hctx),
-                    _operation: PhantomData,
-                },
+                HwQueue::new(NonNull::new_unchecked(hctx)),
                 Request::<T>::from_raw(NonNull::new_unchecked(rq)),
             )
         };
@@ -156,11 +93,7 @@ impl<T: Operations> Table<T> {
         // SAFETY: The queue of a hardware queue has the tag set that it was made with.
         let data = unsafe { Self::data((*(*hctx).queue).tag_set) };
         // SAFETY: blk-mq passes a valid pointer.
-        let hctx = unsafe { NonNull::new_unchecked(hctx) };
-        let queue = HwQueue {
-            hctx,
-            _operation: PhantomData,
-        };
+        let queue = unsafe { HwQueue::new(NonNull::new_unchecked(hctx)) };
         T::commit_rqs(data, queue);
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that the driver owns.
+//! Requests, and the driver that owns them.
 //!
 //! A request belongs to the block layer until it calls `queue_rq`, which starts it and makes it a
 //! [`Request`]. It returns to the block layer in exactly one way:
@@ -11,15 +11,60 @@
 //! - dropping it, which completes it with an error.
 
 use super::{
-    operations::Operations,
+    hw_queue::HwQueue,
     segments::Segments, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    module::OwnModule, //
+};
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
+use kernel::prelude::*;
+
+/// A driver of one kind of block device.
+pub trait Operations: Sized + 'static {
+    /// The module that holds the driver: it cannot be unloaded while a disk is open.
+    type OwnerModule: OwnModule;
+
+    /// What all queues of a disk share.
+    type Data: Send + Sync + 'static;
+
+    /// The driver's part of each request.
+    type Pdu: Send + Sync;
+
+    /// Makes the driver's part of a request; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Making the disk fails with the error.
+    fn new_pdu(data: &Self::Data) -> Result<Self::Pdu>;
+
+    /// Takes a request. `last` tells that no other follows at once: the device is to be notified now.
+    ///
+    /// Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// The request, when it cannot be taken.
+    fn queue_rq(
+        data: &Self::Data,
+        queue: HwQueue<'_>,
+        request: Request<Self>,
+        last: bool,
+    ) -> Result<(), Rejected<Self>>;
+
+    /// Notifies the device of requests that were taken with `last` false.
+    fn commit_rqs(data: &Self::Data, queue: HwQueue<'_>);
+
+    /// A request has been with the driver for the time limit; the limit starts again afterwards.
+    ///
+    /// The request may end meanwhile, so only its queue and tag are told.
+    fn timed_out(data: &Self::Data, queue: u32, tag: u32);
+}
 
 /// How a request ends, or why it cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,10 @@
 
 use crate::{
     bindings,
-    page::PageRef, //
+    mm::{
+        page::PageRef,
+        pages::OwnedPages, //
+    },
 };
 use abi::types::Gfn;
 use core::{
@@ -53,13 +56,46 @@ impl Segment<'_> {
         unsafe { PageRef::get(self.page) }
     }
 
+    /// Copies the data to the first of `pages`, which a peer may see, at the same place as in its own page.
+    pub fn copy_to(&self, pages: &OwnedPages) {
+        let Some(to) = pages.first() else {
+            return;
+        };
+        // SAFETY: The page is valid by the type invariants, and so is the range in it; `to` is a page with room for it. A
+        // peer that changes it meanwhile changes bytes of its own.
+        unsafe {
+            bindings::page_read(
+                self.page.as_ptr(),
+                self.offset,
+                to.as_ptr().add(self.offset as usize).cast(),
+                self.len,
+            )
+        };
+    }
+
+    /// Copies the data from the first of `pages`, as [`copy_to`](Self::copy_to).
+    pub fn copy_from(&self, pages: &OwnedPages) {
+        let Some(from) = pages.first() else {
+            return;
+        };
+        // SAFETY: As in `copy_to`; the block layer lets the driver write the page of a read until the request ends.
+        unsafe {
+            bindings::page_write(
+                self.page.as_ptr(),
+                self.offset,
+                from.as_ptr().add(self.offset as usize).cast(),
+                self.len,
+            )
+        };
+    }
+
     /// Whether `next` goes on where this one ends, in the same page.
     fn joins(&self, next: &Segment<'_>) -> bool {
         self.page == next.page && self.offset.wrapping_add(self.len) == next.offset
     }
 }
 
-/// Iterator over the data of a request that has not been transferred yet.
+/// Iterator over the data of a request that has not been transferred yet; none for a flush or a discard.
 ///
 /// Adjacent pieces of one page come as one segment, so that there are not more than the queue's limit.
 ///

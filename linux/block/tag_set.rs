@@ -3,11 +3,11 @@
 //! Tag sets: the requests of a disk.
 
 use super::{
-    operations::{
+    operations::Table,
+    request::{
         Operations,
-        Table, //
+        Pdu, //
     },
-    request::Pdu, //
 };
 use crate::bindings;
 use core::{
@@ -81,6 +81,17 @@ impl<T: Operations> TagSet<T> {
 
     pub(super) fn raw(&self) -> *mut bindings::blk_mq_tag_set {
         self.set.get()
+    }
+
+    /// Which hardware queue takes the requests of `cpu`.
+    pub(super) fn queue_of(&self, cpu: u32) -> Option<u32> {
+        let index = usize::try_from(cpu).ok()?;
+        if !crate::cpu::possible().any(|possible| possible == cpu) {
+            return None;
+        }
+        // SAFETY: Allocated by the type invariants; the map has an entry for each possible CPU and changes only with the
+        // number of queues, which stays.
+        Some(unsafe { *(*self.set.get()).map[0].mq_map.add(index) })
     }
 
     pub(super) fn data(&self) -> &Arc<T::Data> {

@@ -20,18 +20,10 @@ use kernel::{
     str::Formatter, //
 };
 
-use super::{
+use super::device::{
     Bus,
     Device, //
 };
-
-/// A file: its name, and what writes its content.
-pub struct Attribute<B: Bus> {
-    /// Its name.
-    pub name: &'static CStr,
-    /// Writes its content; a newline is added.
-    pub show: fn(&Device<B>, &mut dyn fmt::Write) -> fmt::Result,
-}
 
 /// A file as the driver core knows it.
 #[repr(C)]
@@ -67,7 +59,7 @@ impl<B: Bus> Attributes<B> {
             let show = attribute.show;
             raw.push(Raw { attr, show }, GFP_KERNEL)?;
         }
-        let mut list = KVec::with_capacity(raw.len() + 1, GFP_KERNEL)?;
+        let mut list = KVec::with_capacity(raw.len().saturating_add(1), GFP_KERNEL)?;
         for file in raw.iter_mut() {
             let attr = &raw mut file.attr.attr;
             // SAFETY: The attribute is valid. Lockdep wants to hear of those that are not static.

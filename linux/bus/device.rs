@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices of a bus.
+//! A bus, its devices, and what is said about them.
 
 use core::{
+    marker::PhantomData,
     mem::offset_of,
     ops::Deref,
     ptr::NonNull, //
@@ -12,21 +13,79 @@ use kernel::{
     bindings,
     device,
     error::to_result,
+    fmt,
     prelude::*,
-    sync::{
-        aref::{
-            ARef,
-            AlwaysRefCounted, //
-        },
-        Arc,
-    },
+    sync::aref::AlwaysRefCounted,
     types::Opaque, //
 };
 
-use super::{
-    Bus,
-    Registered, //
-};
+/// A bus.
+pub trait Bus: Sized + Send + Sync + 'static {
+    /// Its name under `/sys/bus`.
+    const NAME: &'static CStr;
+
+    /// What each device carries.
+    type Device: Send + Sync + 'static;
+
+    /// What each driver carries.
+    type Driver: Send + Sync + 'static;
+
+    /// Files of each device in sysfs, read-only.
+    const ATTRIBUTES: &'static [Attribute<Self>];
+
+    /// Tells whether the driver is one for the device.
+    fn matches(device: &Device<Self>, driver: &Self::Driver) -> bool;
+
+    /// Binds the driver to the device. Must not wait for anything outside this kernel.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the driver from handling the device.
+    fn probe(device: &Device<Self>, driver: &Self::Driver) -> Result;
+
+    /// Takes the driver off the device. Nothing of the driver may run for this device afterwards.
+    fn remove(device: &Device<Self>, driver: &Self::Driver);
+
+    /// Adds variables to an event for user space.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when there are too many.
+    fn uevent(device: &Device<Self>, event: &mut Uevent<'_>) -> Result;
+}
+
+/// A file: its name, and what writes its content.
+pub struct Attribute<B: Bus> {
+    /// Its name.
+    pub name: &'static CStr,
+    /// Writes its content; a newline is added.
+    pub show: fn(&Device<B>, &mut dyn fmt::Write) -> fmt::Result,
+}
+
+/// An event for user space that is being written.
+pub struct Uevent<'a>(
+    pub(super) NonNull<bindings::kobj_uevent_env>,
+    pub(super) PhantomData<&'a mut bindings::kobj_uevent_env>,
+);
+
+impl Uevent<'_> {
+    /// Adds `KEY=value`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when there are too many.
+    pub fn add(&mut self, key: &CStr, value: &CStr) -> Result {
+        // SAFETY: The environment is valid while the value lives; all strings are NUL-terminated.
+        to_result(unsafe {
+            bindings::add_uevent_var(
+                self.0.as_ptr(),
+                c"%s=%s".as_char_ptr(),
+                key.as_char_ptr(),
+                value.as_char_ptr(),
+            )
+        })
+    }
+}
 
 /// A device of the bus `B`, with what the bus keeps about it.
 ///
@@ -37,9 +96,9 @@ use super::{
 #[repr(C)]
 pub struct Device<B: Bus> {
     #[pin]
-    dev: Opaque<bindings::device>,
+    pub(super) dev: Opaque<bindings::device>,
     #[pin]
-    data: B::Device,
+    pub(super) data: B::Device,
 }
 
 // SAFETY: The driver core's functions may be called from any thread, and `B::Device` is `Send`.
@@ -50,7 +109,7 @@ unsafe impl<B: Bus> Sync for Device<B> {}
 impl<B: Bus> Device<B> {
     /// # Safety
     ///
-    /// `dev` is a device of the bus `B` that was made by [`DeviceRegistration::new`], and stays referenced during `'a`.
+    /// `dev` is a device of the bus `B` that was made by [`DeviceRegistration::new`](super::DeviceRegistration::new), and stays referenced during `'a`.
     pub(super) unsafe fn from_raw<'a>(dev: *mut bindings::device) -> &'a Self {
         // SAFETY: Every device of the bus is the field of a `Device<B>`.
         unsafe { &*dev.byte_sub(offset_of!(Self, dev)).cast::<Self>() }
@@ -64,7 +123,7 @@ impl<B: Bus> Device<B> {
     /// # Safety
     ///
     /// Called by the driver core once, when the last reference is gone.
-    unsafe extern "C" fn release(dev: *mut bindings::device) {
+    pub(super) unsafe extern "C" fn release(dev: *mut bindings::device) {
         // SAFETY: The box was leaked when the device was initialised, and nobody refers to it any more.
         drop(unsafe { KBox::from_raw(dev.byte_sub(offset_of!(Self, dev)).cast::<Self>()) });
     }
@@ -95,69 +154,5 @@ unsafe impl<B: Bus> AlwaysRefCounted for Device<B> {
     unsafe fn dec_ref(object: NonNull<Self>) {
         // SAFETY: The caller gives a reference up, so the device is valid until then.
         unsafe { bindings::put_device((*object.as_ptr()).dev.get()) };
-    }
-}
-
-/// A device that is on its bus. Dropping it takes it off: its driver is removed first.
-pub struct DeviceRegistration<B: Bus> {
-    device: ARef<Device<B>>,
-    /// Keeps the bus registered while the device is on it.
-    _bus: Arc<Registered<B>>,
-}
-
-impl<B: Bus> DeviceRegistration<B> {
-    /// Puts a new device on the bus, and binds a driver if there is one.
-    ///
-    /// # Errors
-    ///
-    /// `EEXIST` when there is a device of that name, `ENOMEM`, or what `data` reports.
-    pub fn new(
-        bus: &Arc<Registered<B>>,
-        name: &CStr,
-        data: impl PinInit<B::Device, Error>,
-    ) -> Result<Self> {
-        let boxed = KBox::pin_init(
-            try_pin_init!(Device::<B> {
-                data <- data,
-                dev <- Opaque::ffi_init(|slot: *mut bindings::device| {
-                    // SAFETY: `slot` is valid for writes.
-                    unsafe { slot.write(bindings::device::default()) };
-                    // SAFETY: As above; all fields that are not zero are set here.
-                    unsafe {
-                        (*slot).parent = bus.root.0.as_ptr();
-                        (*slot).bus = bus.as_raw();
-                        (*slot).release = Some(Device::<B>::release);
-                    }
-                    // SAFETY: The structure is zero but for what `device_initialize` expects.
-                    unsafe { bindings::device_initialize(slot) };
-                }),
-            }? Error),
-            GFP_KERNEL,
-        )?;
-        // SAFETY: The device stays where it is; only references to it are given out.
-        let device = NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(boxed) }));
-        // SAFETY: `device_initialize` made the first reference, which this takes over; `release` frees the box.
-        let device = unsafe { ARef::from_raw(device) };
-        let raw = device.dev.get();
-        // SAFETY: The device is initialised; the strings are NUL-terminated.
-        to_result(unsafe { bindings::dev_set_name(raw, c"%s".as_char_ptr(), name.as_char_ptr()) })?;
-        // SAFETY: The device is initialised and named.
-        to_result(unsafe { bindings::device_add(raw) })?;
-        Ok(Self {
-            device,
-            _bus: bus.clone(),
-        })
-    }
-
-    /// Returns the device.
-    pub fn device(&self) -> &ARef<Device<B>> {
-        &self.device
-    }
-}
-
-impl<B: Bus> Drop for DeviceRegistration<B> {
-    fn drop(&mut self) {
-        // SAFETY: The device was added by `new` and is taken off only here.
-        unsafe { bindings::device_del(self.device.dev.get()) };
     }
 }

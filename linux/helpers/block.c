@@ -9,12 +9,12 @@ void *oxen_helper_blk_mq_rq_to_pdu(struct request *rq)
 	return blk_mq_rq_to_pdu(rq);
 }
 
-/* Stores the next piece of *bio and its successors that lies within one page. */
+/* Stores the next piece of *bio and its successors that lies within one page. A discard has none, only a size. */
 bool oxen_helper_bio_next_piece(struct bio **bio, struct bvec_iter *iter,
 				struct bio_vec *piece)
 {
 	while (*bio) {
-		if (iter->bi_size) {
+		if (iter->bi_size && bio_has_data(*bio)) {
 			*piece = bio_iter_iovec(*bio, *iter);
 			bio_advance_iter_single(*bio, iter, piece->bv_len);
 			return true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Delayed work. */
 
+#include <linux/blkdev.h>
 #include <linux/workqueue.h>
 
 void oxen_helper_init_delayed_work(struct delayed_work *work, work_func_t func,
@@ -14,4 +15,9 @@ void oxen_helper_init_delayed_work(struct delayed_work *work, work_func_t func,
 void oxen_helper_schedule_delayed_ms(struct delayed_work *work, unsigned int ms)
 {
 	mod_delayed_work(system_dfl_wq, work, msecs_to_jiffies(ms));
+}
+
+void oxen_helper_schedule_block_ms(struct delayed_work *work, unsigned int ms)
+{
+	kblockd_mod_delayed_work_on(WORK_CPU_UNBOUND, work, msecs_to_jiffies(ms));
 }

@@ -14,6 +14,8 @@
 #include <linux/topology.h>
 #include <asm/hw_irq.h>
 #include <asm/irqdomain.h>
+#include <asm/irq_regs.h>
+#include <asm/processor-flags.h>
 
 bool oxen_helper_cpu_in(const struct cpumask *mask, unsigned int cpu)
 {
@@ -23,6 +25,14 @@ bool oxen_helper_cpu_in(const struct cpumask *mask, unsigned int cpu)
 bool oxen_helper_is_cpu_online(unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpu_online(cpu);
+}
+
+/* The kernel looks a CPU up without asking whether there is one. */
+int oxen_helper_bring_cpu(unsigned int cpu, bool up)
+{
+	if (!get_cpu_device(cpu))
+		return -ENODEV;
+	return up ? add_cpu(cpu) : remove_cpu(cpu);
 }
 
 bool oxen_helper_is_cpu_possible(unsigned int cpu)
@@ -87,7 +97,38 @@ void oxen_helper_flow_local(struct irq_desc *desc)
 		action->handler(data->irq, action->dev_id);
 }
 
-/* Ends the flow above. */
+/*
+ * The flow above for a vector. None comes while interrupts are off, but QEMU's emulation of SVM can deliver an injected
+ * one a second time, into a handler that holds any lock. That one brings nothing new.
+ */
+void oxen_helper_flow_vector(struct irq_desc *desc)
+{
+	struct pt_regs *regs = get_irq_regs();
+
+	if (likely(!regs || !regs_irqs_disabled(regs)))
+		oxen_helper_flow_local(desc);
+}
+
+#if IS_BUILTIN(CONFIG_KUNIT)
+/* Has the interrupt come, to a CPU with interrupts on or off. */
+int oxen_helper_irq_comes(unsigned int irq, bool on)
+{
+	struct pt_regs regs = { .flags = on ? X86_EFLAGS_IF : 0 }, *old;
+	unsigned long saved;
+	int ret;
+
+	local_irq_save(saved);
+	__irq_enter_raw();
+	old = set_irq_regs(&regs);
+	ret = generic_handle_irq(irq);
+	set_irq_regs(old);
+	__irq_exit_raw();
+	local_irq_restore(saved);
+	return ret;
+}
+#endif
+
+/* Ends the flows above. */
 void oxen_helper_irq_end_local(unsigned int irq)
 {
 	disable_irq_nosync(irq);

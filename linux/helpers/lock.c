@@ -35,3 +35,26 @@ void oxen_helper_raw_assert_held(raw_spinlock_t *lock)
 {
 	lockdep_assert_held(lock);
 }
+
+unsigned long oxen_helper_irq_lock(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void oxen_helper_irq_unlock(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+bool oxen_helper_irq_trylock(spinlock_t *lock, unsigned long *flags)
+{
+	return spin_trylock_irqsave(lock, *flags);
+}
+
+bool oxen_helper_irqs_are_off(void)
+{
+	return irqs_disabled();
+}

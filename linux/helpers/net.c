@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Network devices, packets, NAPI and page pools. */
 
+#include <linux/cpumask.h>
 #include <linux/etherdevice.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
@@ -19,15 +20,45 @@ void oxen_helper_set_netdev_dev(struct net_device *dev, struct device *parent)
 	SET_NETDEV_DEV(dev, parent);
 }
 
-/* Packets to send are ours alone, so that they may be changed. */
-void oxen_helper_netdev_tx_unshared(struct net_device *dev)
+/* Packets to send are ours alone, so that they may be changed. The address may change while the device is up. */
+void oxen_helper_netdev_set_flags(struct net_device *dev)
 {
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
+	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
+}
+
+/* CPU n sends on queue n modulo their number. */
+int oxen_helper_netif_spread_queues(struct net_device *dev, unsigned int count)
+{
+	cpumask_var_t mask;
+	unsigned int queue, cpu;
+	int err = 0;
+
+	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
+		return -ENOMEM;
+	for (queue = 0; queue < count && !err; queue++) {
+		cpumask_clear(mask);
+		for_each_possible_cpu(cpu)
+			if (cpu % count == queue)
+				cpumask_set_cpu(cpu, mask);
+		err = netif_set_xps_queue(dev, mask, queue);
+	}
+	free_cpumask_var(mask);
+	return err;
 }
 
 void oxen_helper_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
 {
 	eth_hw_addr_set(dev, addr);
+}
+
+/* Under the RTNL, with all who want to know told. */
+int oxen_helper_netdev_set_address(struct net_device *dev, const u8 *addr)
+{
+	struct sockaddr_storage address = { .ss_family = dev->type };
+
+	memcpy(((struct sockaddr *)&address)->sa_data, addr, ETH_ALEN);
+	return dev_set_mac_address(dev, &address, NULL);
 }
 
 bool oxen_helper_netif_running(const struct net_device *dev)
@@ -47,14 +78,19 @@ void oxen_helper_spin_lock_bh(spinlock_t *lock)
 	spin_lock_bh(lock);
 }
 
-void oxen_helper_spin_unlock_bh(spinlock_t *lock)
+/* Softirqs must not be touched while hard interrupts are off: they are off with them. */
+bool oxen_helper_spin_trylock_bh(spinlock_t *lock, bool *hard)
 {
-	spin_unlock_bh(lock);
+	*hard = irqs_disabled();
+	return *hard ? spin_trylock(lock) : spin_trylock_bh(lock);
 }
 
-bool oxen_helper_spin_trylock_bh(spinlock_t *lock)
+void oxen_helper_spin_unlock_bh(spinlock_t *lock, bool hard)
 {
-	return spin_trylock_bh(lock);
+	if (hard)
+		spin_unlock(lock);
+	else
+		spin_unlock_bh(lock);
 }
 
 /* Transmit queues */
@@ -86,6 +122,12 @@ void oxen_helper_netdev_tx_completed_queue(struct netdev_queue *queue,
 					   unsigned int bytes)
 {
 	netdev_tx_completed_queue(queue, packets, bytes);
+}
+
+void oxen_helper_netdev_queue_set_dql_min_limit(struct netdev_queue *queue,
+						unsigned int bytes)
+{
+	netdev_queue_set_dql_min_limit(queue, bytes);
 }
 
 void oxen_helper_netdev_tx_reset_queue(struct netdev_queue *queue)
@@ -123,11 +165,6 @@ struct sk_buff *oxen_helper_skb_get(struct sk_buff *skb)
 unsigned int oxen_helper_skb_headlen(const struct sk_buff *skb)
 {
 	return skb_headlen(skb);
-}
-
-int oxen_helper_skb_linearize(struct sk_buff *skb)
-{
-	return skb_linearize(skb);
 }
 
 void oxen_helper_skb_tx_timestamp(struct sk_buff *skb)

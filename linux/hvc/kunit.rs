@@ -27,13 +27,16 @@ enum Says {
 
 struct Scripted {
     says: Says,
-    waits: Atomic<u32>,
+    flushes: Atomic<u32>,
+    /// Pieces of kernel messages.
+    pieces: Atomic<u32>,
     /// Backends that exist.
     alive: Arc<Atomic<u32>>,
 }
 
 impl Backend for Scripted {
-    fn put(&self, bytes: &[u8]) -> Output {
+    fn put(&self, bytes: &[u8], is_piece: bool) -> Output {
+        self.pieces.add(u32::from(is_piece), Relaxed);
         match self.says {
             Says::Three => Output::Taken(bytes.len().min(3)),
             Says::TooMany => Output::Taken(bytes.len() + 1),
@@ -42,8 +45,8 @@ impl Backend for Scripted {
         }
     }
 
-    fn wait(&self) {
-        self.waits.add(1, Relaxed);
+    fn flush(&self) {
+        self.flushes.add(1, Relaxed);
     }
 
     fn get(&self, into: &mut [u8]) -> usize {
@@ -65,15 +68,19 @@ fn scripted(says: Says, alive: &Arc<Atomic<u32>>) -> Result<Arc<Scripted>> {
     alive.add(1, Relaxed);
     let backend = Scripted {
         says,
-        waits: Atomic::new(0),
+        flushes: Atomic::new(0),
+        pieces: Atomic::new(0),
         alive: alive.clone(),
     };
     Ok(Arc::new(backend, GFP_KERNEL)?)
 }
 
-/// Has the layer's function take five bytes.
+/// Has the layer's function take five bytes, as a process's.
 fn put() -> isize {
-    let bytes = b"hello";
+    put_from(b"hello")
+}
+
+fn put_from(bytes: &[u8]) -> isize {
     OPS.put_chars.map_or(0, |put| {
         // SAFETY: The bytes are readable.
         unsafe { put(NUMBER, bytes.as_ptr(), bytes.len()) }
@@ -132,14 +139,30 @@ mod tests {
     }
 
     #[test]
-    fn only_a_kernel_message_waits_for_room() -> Result {
+    fn only_a_kernel_message_is_flushed() -> Result {
         let alive = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
         let backend = scripted(Says::Full, &alive)?;
         let terminal = Terminal::new(NUMBER, backend.clone())?;
         assert_eq!(flush(true), 0);
-        assert_eq!(backend.waits.load(Relaxed), 0);
+        assert_eq!(backend.flushes.load(Relaxed), 0);
         assert_eq!(flush(false), 0);
-        assert_eq!(backend.waits.load(Relaxed), 1);
+        assert_eq!(backend.flushes.load(Relaxed), 1);
+        drop(terminal);
+        Ok(())
+    }
+
+    /// The layer prints from its stack, and writes for processes out of its structure.
+    #[test]
+    fn a_piece_of_a_kernel_message_is_told_from_a_processs_output() -> Result {
+        let alive = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let backend = scripted(Says::Three, &alive)?;
+        let terminal = Terminal::new(NUMBER, backend.clone())?;
+        let heap = KBox::new(*b"hello", GFP_KERNEL)?;
+        put_from(&*heap);
+        assert_eq!(backend.pieces.load(Relaxed), 0);
+        let stack = core::hint::black_box(*b"hello");
+        put_from(&stack);
+        assert_eq!(backend.pieces.load(Relaxed), 1);
         drop(terminal);
         Ok(())
     }
@@ -158,6 +181,18 @@ mod tests {
         drop(terminal);
         drop(Terminal::new(NUMBER, scripted(Says::Full, &alive)?)?);
         assert_eq!(alive.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_terminal_has_the_device_of_its_number() -> Result {
+        let alive = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let index = NUMBER as c_int;
+        let terminal = Terminal::new(NUMBER, scripted(Says::Three, &alive)?)?;
+        // SAFETY: The table of functions stays.
+        let named = unsafe { layer::hvc_instantiate(NUMBER, index, &OPS) };
+        assert_ne!(named, 0, "the device is free");
+        drop(terminal);
         Ok(())
     }
 

@@ -2,10 +2,11 @@
 
 //! What `drivers/tty/hvc/hvc_console.h` declares, and the functions that the layer calls.
 
-use super::{
+use super::state::{
     with_backend,
     Output, //
 };
+use crate::bindings;
 use core::{
     ffi::c_int,
     slice, //
@@ -51,6 +52,9 @@ pub(super) static OPS: Ops = Ops {
 };
 
 extern "C" {
+    /// Names the device `index` as that of a terminal which is to be made; not 0 if it is another's.
+    pub(super) fn hvc_instantiate(number: u32, index: c_int, ops: &'static Ops) -> c_int;
+
     /// Makes a terminal; the layer starts with the first one.
     pub(super) fn hvc_alloc(number: u32, data: c_int, ops: &'static Ops, outbuf: c_int)
         -> *mut Hvc;
@@ -96,8 +100,12 @@ unsafe extern "C" fn put_chars(number: u32, from: *const u8, len: usize) -> isiz
         return 0;
     }
     // SAFETY: By the requirement of this function.
-    let from = unsafe { slice::from_raw_parts(from, len) };
-    match with_backend(number, |backend| backend.put(from)) {
+    let bytes = unsafe { slice::from_raw_parts(from, len) };
+    // A kernel message comes in pieces of 16 bytes in a buffer on the printer's stack, and a flush ends it. What a process
+    // wrote lies in the layer's structure, and nothing has to follow.
+    // SAFETY: The function looks at the address only.
+    let is_piece = unsafe { bindings::is_on_stack(from.cast()) };
+    match with_backend(number, |backend| backend.put(bytes, is_piece)) {
         Some(Output::Taken(taken)) => length(taken.min(len)),
         Some(Output::Full) => EAGAIN.to_errno() as isize,
         Some(Output::Stalled) => 0,
@@ -105,14 +113,15 @@ unsafe extern "C" fn put_chars(number: u32, from: *const u8, len: usize) -> isiz
     }
 }
 
-/// Called between two tries to output. A process need not wait here: it sleeps in the tty layer.
+/// Called between two tries to output, and after a kernel message. A process need not wait here: it sleeps in the tty
+/// layer.
 ///
 /// # Safety
 ///
 /// None.
 unsafe extern "C" fn flush(number: u32, may_sleep: bool) -> c_int {
     if !may_sleep {
-        with_backend(number, |backend| backend.wait());
+        with_backend(number, |backend| backend.flush());
     }
     0
 }

@@ -2,7 +2,7 @@
 
 //! An interrupt number for a source of events that software demultiplexes.
 //!
-//! The irq core drives the source through [`Source`]; whoever finds out that the source has fired calls
+//! The irq core drives the source through [`Source`]; what finds out that the source has fired calls
 //! [`dispatch`](super::dispatch) with [`PortIrq::number`]. The interrupt appears in `/proc/interrupts` and has an affinity.
 
 use crate::{
@@ -42,14 +42,19 @@ pub trait Source: Send + Sync + Sized + 'static {
     /// Raise an event by itself.
     fn retrigger(&self);
 
-    /// Choose one of `cpus`, all of them online, and raise events there from now on. `None` leaves it as it is.
-    fn retarget(&self, cpus: &CpuSet<'_>) -> Option<u32>;
+    /// Choose one of `cpus`, all of them online, raise events there from now on, and tell it by [`moved`] before anybody
+    /// else can move it.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it where it is.
+    fn retarget(&self, cpus: &CpuSet<'_>) -> Result;
 
     /// Handle an event. In hard-irq context.
     fn handle(this: &Arc<Self>);
 }
 
-/// Tells the irq core that the source of interrupt `irq` moved to `cpu` by itself.
+/// Tells the irq core that the source of interrupt `irq` moved to `cpu`.
 pub fn moved(irq: u32, cpu: u32) {
     if !crate::cpu::is_online(cpu) {
         return;
@@ -271,18 +276,13 @@ impl<S: Source> PortIrq<S> {
         mask: *const bindings::cpumask,
         _force: bool,
     ) -> c_int {
-        let mut result = EINVAL.to_errno();
+        let mut result = Err(EINVAL);
         // SAFETY: As in `ack`; the mask is valid during the call.
         unsafe {
             let cpus = CpuSet::new(&*mask);
-            Self::with(data, |source| {
-                if let Some(cpu) = source.retarget(&cpus) {
-                    bindings::irq_set_effective_cpu(data, cpu);
-                    result = 0;
-                }
-            });
+            Self::with(data, |source| result = source.retarget(&cpus));
         }
-        result
+        result.map_or_else(|error| error.to_errno(), |()| 0)
     }
 
     /// # Safety
@@ -313,15 +313,14 @@ impl<S: Source> Drop for PortIrq<S> {
 #[kunit_tests(oxen_irq_port)]
 mod tests {
     use super::*;
-    use kernel::{
+    use kernel::sync::atomic::{
+        Atomic,
+        Relaxed, //
+    };
+
+    use crate::{
         new_spinlock_irq,
-        sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            SpinLockIrq, //
-        },
+        sync::irq_lock::SpinLockIrq, //
     };
 
     /// Counts what the irq core asks of it.
@@ -356,10 +355,11 @@ mod tests {
 
         fn retrigger(&self) {}
 
-        fn retarget(&self, cpus: &CpuSet<'_>) -> Option<u32> {
-            let cpu = cpus.online().last()?;
+        fn retarget(&self, cpus: &CpuSet<'_>) -> Result {
+            let cpu = cpus.online().last().ok_or(EINVAL)?;
             self.cpu.store(cpu, Relaxed);
-            Some(cpu)
+            moved(self.number.load(Relaxed), cpu);
+            Ok(())
         }
 
         fn handle(this: &Arc<Self>) {

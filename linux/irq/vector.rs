@@ -244,7 +244,7 @@ impl<D: PerCpu> PerCpuVectors<D> {
                 bindings::irq_alloc_info_hwirq(arg.cast()),
                 &Self::CHIP,
                 (*domain).host_data,
-                Some(bindings::flow_local),
+                Some(bindings::flow_vector),
                 ptr::null_mut(),
                 c"upcall".as_char_ptr(),
             );
@@ -335,9 +335,13 @@ impl<D: PerCpu> Drop for PerCpuVectors<D> {
 #[kunit_tests(oxen_irq_vector)]
 mod tests {
     use super::*;
+    use core::sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    };
 
-    /// A device that raises nothing.
-    struct Silent;
+    /// A device that counts and raises nothing.
+    struct Silent(AtomicU32);
 
     impl PerCpu for Silent {
         fn activate(&self, _cpu: u32, _vector: u8) -> Result {
@@ -347,15 +351,17 @@ mod tests {
         fn deactivate(&self, _cpu: u32) {}
 
         fn wants_end(&self, _cpu: u32) -> bool {
-            true
+            false
         }
 
-        fn interrupt(&self) {}
+        fn interrupt(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[test]
     fn a_cpu_has_the_vectors_that_it_was_given_and_keeps_one() -> Result {
-        let device = Arc::new(Silent, GFP_KERNEL)?;
+        let device = Arc::new(Silent(AtomicU32::new(0)), GFP_KERNEL)?;
         let mut vectors = PerCpuVectors::new(c"oxen-test", device.clone())?;
         for cpu in cpu::online() {
             assert_eq!(vectors.of(cpu).count(), 1);
@@ -368,6 +374,22 @@ mod tests {
         }
         drop(vectors);
         assert!(Arc::into_unique_or_drop(device).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_vector_that_comes_while_interrupts_are_off_is_none() -> Result {
+        let device = Arc::new(Silent(AtomicU32::new(0)), GFP_KERNEL)?;
+        let vectors = PerCpuVectors::new(c"oxen-test", device.clone())?;
+        let irq = vectors.vectors.first().ok_or(EINVAL)?.irq;
+        let comes = |on| {
+            // SAFETY: The interrupt is ours, and its handler may run on any CPU.
+            let told = to_result(unsafe { bindings::irq_comes(irq, on) });
+            told.map(|()| device.0.load(Ordering::Relaxed))
+        };
+        assert_eq!(comes(true), Ok(1));
+        assert_eq!(comes(false), Ok(1));
+        assert_eq!(comes(true), Ok(2));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! A stream's life as the VFS drives it, with a file that nobody else knows.
 
 use super::*;
-use crate::LocalModule;
+use crate::Own;
 use kernel::sync::atomic::{
     Atomic,
     Relaxed, //
@@ -17,6 +17,9 @@ static REFUSES: Atomic<u32> = Atomic::new(0);
 /// What a stream says of its readiness, as the bits of a [`Readiness`] from the first on.
 static READY: Atomic<u32> = Atomic::new(0);
 
+/// What the device was registered with.
+const CONTEXT: u32 = 0x5a5a;
+
 struct Scripted {
     _wait: Arc<WaitQueue>,
 }
@@ -24,9 +27,16 @@ struct Scripted {
 impl Stream for Scripted {
     const NAME: &'static CStr = c"oxen-test-stream";
 
-    type Module = LocalModule;
+    type Module = Own;
 
-    fn open(wait: Arc<WaitQueue>) -> Result<Arc<Self>> {
+    type Context = u32;
+
+    type Pages = NoPages;
+
+    fn open(context: &u32, wait: Arc<WaitQueue>) -> Result<Arc<Self>> {
+        if *context != CONTEXT {
+            return Err(EINVAL);
+        }
         if REFUSES.load(Relaxed) != 0 {
             return Err(ENODEV);
         }
@@ -48,12 +58,22 @@ impl Stream for Scripted {
         Ok(from.len() + 2)
     }
 
+    fn ioctl(&self, command: u32, argument: Argument) -> Result<u32> {
+        match command {
+            1 => Ok(7),
+            2 => argument.read::<u32>(),
+            3 => argument.write(&7u32).map(|()| 0),
+            _ => Err(ENOTTY),
+        }
+    }
+
     fn poll(&self) -> Readiness {
         let ready = READY.load(Relaxed);
         Readiness {
             readable: ready & 1 != 0,
             writable: ready & 2 != 0,
             hung_up: ready & 4 != 0,
+            failed: ready & 8 != 0,
         }
     }
 
@@ -68,9 +88,24 @@ impl Drop for Scripted {
     }
 }
 
-/// A file that the VFS does not know.
-fn file() -> Result<KBox<Opaque<bindings::file>>> {
-    KBox::init(Opaque::zeroed(), GFP_KERNEL)
+/// A device, and a file of it that the VFS does not know.
+struct File {
+    file: KBox<Opaque<bindings::file>>,
+    device: Pin<KBox<Registration<Scripted>>>,
+}
+
+impl File {
+    fn get(&self) -> *mut bindings::file {
+        self.file.get()
+    }
+}
+
+fn file() -> Result<File> {
+    let device = KBox::pin_init(Registration::new(CONTEXT), GFP_KERNEL)?;
+    let file: KBox<Opaque<bindings::file>> = KBox::init(Opaque::zeroed(), GFP_KERNEL)?;
+    // SAFETY: Nobody else knows the file. The misc core does the same for one that it opens.
+    unsafe { (*file.get()).private_data = device.inner.get().cast() };
+    Ok(File { file, device })
 }
 
 #[kunit_tests(oxen_miscdev)]
@@ -125,6 +160,7 @@ mod tests {
                 (1, bindings::POLLIN | EPOLLRDNORM),
                 (2, EPOLLOUT | EPOLLWRNORM),
                 (4, EPOLLHUP),
+                (8, EPOLLERR),
                 (
                     7,
                     bindings::POLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM | EPOLLHUP,
@@ -132,6 +168,27 @@ mod tests {
             ] {
                 READY.store(ready, Relaxed);
                 assert_eq!(poll::<Scripted>(file.get(), ptr::null_mut()), mask);
+            }
+            release::<Scripted>(ptr::null_mut(), file.get());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_command_gets_an_answer_or_an_error() -> Result {
+        let file = file()?;
+        // SAFETY: As above. The address is none of a program's.
+        unsafe {
+            assert_eq!(open::<Scripted>(ptr::null_mut(), file.get()), 0);
+            let nowhere = c_ulong::MAX - 1;
+            for (command, answer) in [
+                (1, 7),
+                (2, EFAULT.to_errno()),
+                (3, EFAULT.to_errno()),
+                (4, ENOTTY.to_errno()),
+            ] {
+                let got = ioctl::<Scripted>(file.get(), command, nowhere);
+                assert_eq!(got, answer as c_long);
             }
             release::<Scripted>(ptr::null_mut(), file.get());
         }
@@ -147,7 +204,8 @@ mod tests {
         REFUSES.store(0, Relaxed);
         assert_eq!(opened, ENODEV.to_errno());
         // SAFETY: Nobody else knows the file.
-        assert!(unsafe { (*file.get()).private_data.is_null() });
+        let data = unsafe { (*file.get()).private_data };
+        assert_eq!(data, file.device.inner.get().cast());
         assert_eq!(ALIVE.load(Relaxed), 0);
         assert_eq!(RELEASED.load(Relaxed), before);
         Ok(())
@@ -156,7 +214,10 @@ mod tests {
     #[test]
     fn the_name_is_free_when_the_device_is_gone() -> Result {
         for _ in 0..2 {
-            drop(KBox::pin_init(Registration::<Scripted>::new(), GFP_KERNEL)?);
+            drop(KBox::pin_init(
+                Registration::<Scripted>::new(CONTEXT),
+                GFP_KERNEL,
+            )?);
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 //! Ethernet devices (C header: `include/linux/netdevice.h`).
 
 use super::{
-    ethtool,
     features::Features,
     napi::{
         Napi,
@@ -16,17 +15,21 @@ use crate::bindings;
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
-    ops::Deref,
     ptr::NonNull, //
 };
 use kernel::{
-    device,
     error::{
         from_result,
         to_result, //
     },
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     types::Opaque, //
 };
 
@@ -70,10 +73,11 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// A queue: one for each transmit queue and poll.
     type Queue: Poll;
 
-    /// The device is brought up. Polls are enabled already.
+    /// The device is brought up.
     fn open(&self, dev: &Device<Self>) -> Result;
 
-    /// The device is brought down. No transmission runs, and polls are disabled afterwards.
+    /// The device has been brought down: no transmission runs, and no poll that still found it running. It is polled
+    /// all the same, as the other side may still have something of the driver's.
     fn stop(&self, dev: &Device<Self>);
 
     /// Sends a packet. `more` says that another one follows at once, so that the other side need not be told yet.
@@ -87,6 +91,15 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Narrows the features that the user wants down to what is possible now.
     fn fix_features(&self, dev: &Device<Self>, wanted: Features) -> Features;
 
+    /// Slots of each ring of a queue, which `ethtool -g` shows.
+    const RING_SLOTS: u32;
+
+    /// Most queues that can be used now; not more than there are.
+    fn max_queues(&self, dev: &Device<Self>) -> u32;
+
+    /// The user wants so many queues, at most [`max_queues`](Self::max_queues). With the RTNL held.
+    fn set_queues(&self, dev: &Device<Self>, count: u32) -> Result;
+
     /// Largest MTU that is possible now.
     fn max_mtu(&self, dev: &Device<Self>) -> u32;
 
@@ -99,24 +112,64 @@ pub trait Driver: Send + Sync + Sized + 'static {
 
 /// How a device starts out.
 pub struct Config {
-    /// Number of queues.
+    /// Number of queues that there can be.
     pub queues: u32,
+    /// MTU.
+    pub mtu: u32,
     /// Hardware address.
     pub mac: [u8; 6],
     /// Features that the user can switch.
     pub hw_features: Features,
     /// Features that are always on.
     pub fixed_features: Features,
+    /// Largest packet to be segmented, in bytes with all headers.
+    pub tso_max_size: usize,
     /// Milliseconds without progress after which a stopped queue counts as stuck.
     pub tx_timeout: u32,
 }
 
 /// What belongs to a device on our side.
 #[pin_data]
-struct Private<T: Driver> {
-    queues: KVec<Arc<Napi<T::Queue>>>,
+pub(super) struct Private<T: Driver> {
+    pub(super) queues: KVec<Arc<Napi<T::Queue>>>,
+    pub(super) mtu: Mtu,
     #[pin]
-    driver: T,
+    pub(super) driver: T,
+}
+
+/// The MTU that a device had before it was made smaller than its user wants it. Changed under the RTNL.
+pub(super) struct Mtu {
+    wanted: Atomic<u32>,
+    cut: Atomic<u32>,
+}
+
+impl Mtu {
+    pub(super) const fn new() -> Self {
+        Self {
+            wanted: Atomic::new(0),
+            cut: Atomic::new(0),
+        }
+    }
+
+    /// Another MTU than `now` is wanted from now on.
+    fn want(&self, wanted: u32, now: u32) {
+        self.wanted.store(wanted, Relaxed);
+        self.cut.store(now, Relaxed);
+    }
+
+    /// Gives the MTU to set, if it has to change, when it is `now` and cannot exceed `max`: what the user wanted comes
+    /// back as soon as it can, unless another one was set meanwhile.
+    pub(super) fn limit(&self, now: u32, max: u32) -> Option<u32> {
+        let wanted = match self.wanted.load(Relaxed) {
+            wanted if wanted != 0 && now == self.cut.load(Relaxed) => wanted,
+            _ => now,
+        };
+        let set = wanted.min(max);
+        let short = set < wanted;
+        self.wanted.store(if short { wanted } else { 0 }, Relaxed);
+        self.cut.store(set, Relaxed);
+        (set != now).then_some(set)
+    }
 }
 
 /// An Ethernet device of driver `T`.
@@ -136,7 +189,7 @@ unsafe impl<T: Driver> Sync for Device<T> {}
 impl<T: Driver> Device<T> {
     /// # Safety
     ///
-    /// `raw` is a device made by [`Registration::new`] for the same `T`, live for `'a`.
+    /// `raw` is a device made by [`Registration::new`](super::registration::Registration::new) for the same `T`, live for `'a`.
     pub(super) unsafe fn from_raw<'a>(raw: *mut bindings::net_device) -> &'a Self {
         // SAFETY: By the safety requirements; the layout is the same.
         unsafe { &*raw.cast() }
@@ -204,28 +257,87 @@ impl<T: Driver> Device<T> {
         unsafe { bindings::netif_tx_disable(self.raw()) }
     }
 
-    /// Wakes all transmit queues in use.
+    /// How many queues the stack uses.
+    pub fn queue_count(&self) -> usize {
+        // SAFETY: The device is valid. The number may change while it is read, to another one that is valid.
+        unsafe { (&raw const (*self.raw()).real_num_tx_queues).read_volatile() as usize }
+    }
+
+    /// Has the stack use so many queues, and each CPU one of them. Process context, for registered devices whose queues are
+    /// stopped.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for none, or for more than there are; `ENOMEM`.
+    pub fn set_queue_count(&self, count: usize) -> Result {
+        if count == self.queue_count() {
+            return Ok(());
+        }
+        let count = count.try_into()?;
+        // SAFETY: The device is valid and registered; its queues change under the RTNL.
+        unsafe {
+            bindings::rtnl_lock();
+            let set = to_result(bindings::netif_set_real_num_queues(
+                self.raw(),
+                count,
+                count,
+            ))
+            .and_then(|()| to_result(bindings::netif_spread_queues(self.raw(), count)));
+            bindings::rtnl_unlock();
+            set
+        }
+    }
+
+    /// Wakes all transmit queues. Those that the stack does not use too: its watchdog takes a stopped one for stuck.
     pub fn wake_queues(&self) {
         for queue in (0..self.queues().len()).filter_map(|i| self.tx_queue(i)) {
             queue.wake();
         }
     }
 
-    /// Tells the neighbours where the device is now. Process context.
-    pub fn notify_peers(&self) {
-        // SAFETY: The device is valid.
-        unsafe { bindings::netdev_notify_peers(self.raw()) }
+    /// Sets the hardware address. Process context, for registered devices.
+    ///
+    /// # Errors
+    ///
+    /// The address is not valid, or somebody who was asked is against it.
+    pub fn set_mac(&self, mac: [u8; 6]) -> Result {
+        // SAFETY: The device is valid and registered; its address changes under the RTNL. The address has six bytes.
+        unsafe {
+            bindings::rtnl_lock();
+            let set = bindings::netdev_set_address(self.raw(), mac.as_ptr());
+            bindings::rtnl_unlock();
+            to_result(set)
+        }
     }
 
-    /// Has the stack ask again which features and MTU are possible. Process context, for registered devices.
-    pub fn update_features(&self) {
+    /// Tells the neighbours where the device is now, if it is up and has a carrier. Process context.
+    pub fn notify_peers(&self) {
+        // SAFETY: The device is valid, and is activated under the RTNL. The stack does so by itself after the carrier
+        // came, but later, and drops what is sent before.
+        unsafe {
+            bindings::rtnl_lock();
+            if bindings::netif_running(self.raw()) {
+                bindings::dev_activate(self.raw());
+                bindings::__netdev_notify_peers(self.raw());
+            }
+            bindings::rtnl_unlock();
+        }
+    }
+
+    /// Has the stack ask again which features and MTU are possible; `wanted` is another MTU to have if that is possible.
+    /// Process context, for registered devices.
+    pub fn update_features(&self, wanted: Option<u32>) {
         let max_mtu = self.driver().max_mtu(self);
+        let mtu = &self.private().mtu;
         // SAFETY: The device is valid and registered; its features and limits change under the RTNL.
         unsafe {
             bindings::rtnl_lock();
             (*self.raw()).max_mtu = max_mtu;
-            if (*self.raw()).mtu > max_mtu {
-                bindings::dev_set_mtu(self.raw(), max_mtu as i32);
+            if let Some(wanted) = wanted {
+                mtu.want(wanted, (*self.raw()).mtu);
+            }
+            if let Some(now) = mtu.limit((*self.raw()).mtu, max_mtu) {
+                bindings::dev_set_mtu(self.raw(), now as i32);
             }
             bindings::netdev_update_features(self.raw());
             bindings::rtnl_unlock();
@@ -233,130 +345,11 @@ impl<T: Driver> Device<T> {
     }
 }
 
-/// A registered device. Dropping it takes the interface away.
-///
-/// # Invariants
-///
-/// The device is registered and owned by this value.
-pub struct Registration<T: Driver> {
-    dev: NonNull<Device<T>>,
-}
-
-// SAFETY: A device may be used from any thread.
-unsafe impl<T: Driver> Send for Registration<T> {}
-// SAFETY: As above.
-unsafe impl<T: Driver> Sync for Registration<T> {}
-
-/// A device that is not registered, to be freed.
-struct Allocated<T: Driver>(NonNull<Device<T>>);
-
-impl<T: Driver> Drop for Allocated<T> {
-    fn drop(&mut self) {
-        // SAFETY: The device is valid and not registered, so nobody uses it.
-        let dev = unsafe { self.0.as_ref() };
-        // SAFETY: The place is there by the type invariant of the device.
-        let place = unsafe { bindings::netdev_priv(dev.raw()).cast::<*mut Private<T>>() };
-        // SAFETY: It is either null or a pinned box that `Registration::new` gave away.
-        let private = unsafe { (*place).as_mut() };
-        if let Some(private) = private {
-            for napi in &private.queues {
-                napi.detach();
-            }
-            // SAFETY: As above; nobody uses the device any more.
-            drop(unsafe { Pin::new_unchecked(KBox::from_raw(private)) });
-        }
-        // SAFETY: The device is not registered, and its queues are off it.
-        unsafe { bindings::free_netdev(self.0.as_ptr().cast()) }
-    }
-}
-
-impl<T: Driver> Registration<T> {
-    /// Makes a device `eth*` with `driver` as its data and as many queues as `config` says, and registers it.
-    ///
-    /// # Errors
-    ///
-    /// Memory is short, the address is taken, or one of the initialisers failed.
-    pub fn new<I, Q>(
-        parent: &device::Device,
-        config: &Config,
-        driver: I,
-        mut queue: impl FnMut(u32) -> Q,
-    ) -> Result<Self>
-    where
-        I: PinInit<T, Error>,
-        Q: PinInit<T::Queue, Error>,
-    {
-        let size = core::mem::size_of::<*mut Private<T>>() as i32;
-        // SAFETY: Plain allocation; the private area comes zeroed.
-        let raw = unsafe { bindings::alloc_etherdev_mqs(size, config.queues, config.queues) };
-        let dev = NonNull::new(raw.cast::<Device<T>>()).ok_or(ENOMEM)?;
-        let allocated = Allocated(dev);
-
-        let mut queues = KVec::with_capacity(config.queues as usize, GFP_KERNEL)?;
-        for index in 0..config.queues {
-            // SAFETY: `Allocated` detaches every queue that it knows before it frees the device. Until it knows them,
-            // a queue detaches itself when it is dropped, which is before `allocated` is.
-            let napi = unsafe { Napi::new(raw, index, queue(index)) }?;
-            queues.push(napi, GFP_KERNEL)?;
-        }
-        let private = KBox::pin_init(
-            try_pin_init!(Private {
-                queues,
-                driver <- driver,
-            }),
-            GFP_KERNEL,
-        )?;
-        // SAFETY: Nobody else uses the device yet. The box stays pinned until the device is freed.
-        unsafe {
-            let place = bindings::netdev_priv(raw).cast::<*mut Private<T>>();
-            *place = KBox::into_raw(Pin::into_inner_unchecked(private));
-        }
-
-        let all = config.hw_features | config.fixed_features;
-        // SAFETY: Nobody else uses the device yet. Both tables are static. The parent outlives its children.
-        unsafe {
-            bindings::set_netdev_dev(raw, core::ptr::from_ref(parent).cast_mut().cast());
-            bindings::netdev_tx_unshared(raw);
-            bindings::eth_hw_addr_set(raw, config.mac.as_ptr());
-            (*raw).netdev_ops = &Vtable::<T>::NETDEV;
-            (*raw).ethtool_ops = ethtool::vtable::<T>();
-            (*raw).hw_features |= config.hw_features.0;
-            (*raw).features |= all.0;
-            (*raw).min_mtu = bindings::ETH_MIN_MTU;
-            (*raw).max_mtu = bindings::ETH_DATA_LEN;
-            (*raw).watchdog_timeo = bindings::__msecs_to_jiffies(config.tx_timeout) as i32;
-            bindings::netif_carrier_off(raw);
-        }
-        // SAFETY: The device is complete.
-        to_result(unsafe { bindings::register_netdev(raw) })?;
-        core::mem::forget(allocated);
-        // INVARIANT: Registered, and ours.
-        Ok(Self { dev })
-    }
-}
-
-impl<T: Driver> Deref for Registration<T> {
-    type Target = Device<T>;
-
-    fn deref(&self) -> &Device<T> {
-        // SAFETY: By the type invariant.
-        unsafe { self.dev.as_ref() }
-    }
-}
-
-impl<T: Driver> Drop for Registration<T> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant. This brings the device down and waits for all users.
-        unsafe { bindings::unregister_netdev(self.dev.as_ptr().cast()) };
-        drop(Allocated(self.dev));
-    }
-}
-
 /// The functions of a driver, as C calls them.
-struct Vtable<T>(PhantomData<T>);
+pub(super) struct Vtable<T>(PhantomData<T>);
 
 impl<T: Driver> Vtable<T> {
-    const NETDEV: bindings::net_device_ops = bindings::net_device_ops {
+    pub(super) const NETDEV: bindings::net_device_ops = bindings::net_device_ops {
         ndo_open: Some(Self::open),
         ndo_stop: Some(Self::stop),
         ndo_start_xmit: Some(Self::start_xmit),
@@ -375,13 +368,7 @@ impl<T: Driver> Vtable<T> {
     unsafe extern "C" fn open(dev: *mut bindings::net_device) -> i32 {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Device::<T>::from_raw(dev) };
-        from_result(|| {
-            dev.queues().iter().for_each(|napi| napi.enable());
-            dev.driver().open(dev).inspect_err(|_| {
-                dev.queues().iter().for_each(|napi| napi.disable());
-            })?;
-            Ok(0)
-        })
+        from_result(|| dev.driver().open(dev).map(|()| 0))
     }
 
     /// # Safety
@@ -391,8 +378,12 @@ impl<T: Driver> Vtable<T> {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         dev.stop_queues();
+        for napi in dev.queues() {
+            // Waits for a poll that runs.
+            napi.disable();
+            napi.enable();
+        }
         dev.driver().stop(dev);
-        dev.queues().iter().for_each(|napi| napi.disable());
         0
     }
 

@@ -6,12 +6,18 @@ use super::device::{
     Device,
     Driver, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    error::EOPNOTSUPP, //
+};
 use core::{
     marker::PhantomData,
     mem::MaybeUninit, //
 };
-use kernel::prelude::*;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 /// The table of functions of a driver.
 pub(super) fn vtable<T: Driver>() -> *const bindings::ethtool_ops {
@@ -29,6 +35,8 @@ impl<T: Driver> Vtable<T> {
         get_strings: Some(Self::strings),
         get_ethtool_stats: Some(Self::stats),
         get_channels: Some(Self::channels),
+        set_channels: Some(Self::set_channels),
+        get_ringparam: Some(Self::rings),
         // SAFETY: All fields may be zero.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
@@ -55,7 +63,7 @@ impl<T: Driver> Vtable<T> {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         // CAST: A few names.
-        (dev.queues().len() * T::QUEUE_STATS.len()) as i32
+        dev.queues().len().wrapping_mul(T::QUEUE_STATS.len()) as i32
     }
 
     /// # Safety
@@ -110,9 +118,43 @@ impl<T: Driver> Vtable<T> {
     ) {
         // SAFETY: By the safety requirements.
         let (dev, channels) = unsafe { (Device::<T>::from_raw(dev), &mut *channels) };
-        // SAFETY: The device is valid.
-        channels.combined_count = unsafe { (*dev.raw()).real_num_tx_queues };
-        channels.max_combined = dev.queues().len() as u32;
+        // CAST: Queues are few.
+        channels.combined_count = dev.queue_count() as u32;
+        channels.max_combined = dev.driver().max_queues(dev);
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn set_channels(
+        dev: *mut bindings::net_device,
+        channels: *mut bindings::ethtool_channels,
+    ) -> i32 {
+        // SAFETY: By the safety requirements.
+        let (dev, channels) = unsafe { (Device::<T>::from_raw(dev), &*channels) };
+        // The caller has checked it against the limit.
+        from_result(|| {
+            dev.driver()
+                .set_queues(dev, channels.combined_count)
+                .map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn rings(
+        _dev: *mut bindings::net_device,
+        rings: *mut bindings::ethtool_ringparam,
+        _more: *mut bindings::kernel_ethtool_ringparam,
+        _why: *mut bindings::netlink_ext_ack,
+    ) {
+        // SAFETY: By the safety requirements.
+        let rings = unsafe { &mut *rings };
+        rings.rx_max_pending = T::RING_SLOTS;
+        rings.tx_max_pending = T::RING_SLOTS;
+        rings.rx_pending = T::RING_SLOTS;
+        rings.tx_pending = T::RING_SLOTS;
     }
 }
 

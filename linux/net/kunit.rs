@@ -9,7 +9,6 @@ use super::{
         Config,
         Device,
         Driver,
-        Registration,
         Stats,
         Xmit, //
     },
@@ -26,6 +25,7 @@ use super::{
         RxPage, //
     },
     queue::TxQueue,
+    registration::Registration,
     skb::{
         Checksum,
         SkBuff,
@@ -34,8 +34,8 @@ use super::{
 };
 use crate::{
     bindings,
-    testing::Steps,
-    wait::Woken, //
+    sync::wait::Woken,
+    testing::Steps, //
 };
 use core::{
     ptr,
@@ -208,6 +208,7 @@ fn bounce(context: &PollContext<'_>, skb: SkBuff, page: RxPage) -> Option<()> {
 struct Loop {
     refuses_to_open: Atomic<u32>,
     max_mtu: Atomic<u32>,
+    wanted_queues: Atomic<u32>,
     features: Atomic<u64>,
 }
 
@@ -250,6 +251,17 @@ impl Driver for Loop {
         wanted & Features::from_bits(self.features.load(Relaxed))
     }
 
+    const RING_SLOTS: u32 = 64;
+
+    fn max_queues(&self, _dev: &Device<Self>) -> u32 {
+        QUEUES
+    }
+
+    fn set_queues(&self, _dev: &Device<Self>, count: u32) -> Result {
+        self.wanted_queues.store(count, Relaxed);
+        Ok(())
+    }
+
     fn max_mtu(&self, _dev: &Device<Self>) -> u32 {
         self.max_mtu.load(Relaxed)
     }
@@ -288,6 +300,27 @@ fn protocol(skb: &SkBuff) -> [u8; 2] {
     protocol
 }
 
+/// Makes a packet with so many bytes in its head and in fragments.
+fn packet(head: usize, paged: usize) -> Result<SkBuff> {
+    let mut bytes = KVec::with_capacity(head + paged, GFP_KERNEL)?;
+    for offset in 0..head + paged {
+        bytes.push(pattern(offset), GFP_KERNEL)?;
+    }
+    let mut error = 0;
+    // SAFETY: A packet is made, filled and handed over.
+    unsafe {
+        let gfp = kernel::bindings::GFP_KERNEL;
+        let skb = bindings::alloc_skb_with_frags(head, paged, 0, &mut error, gfp);
+        let raw = NonNull::new(skb).ok_or(ENOMEM)?;
+        let skb = raw.as_ptr();
+        bindings::skb_put(skb, head as u32);
+        (*skb).len += paged as u32;
+        (*skb).data_len = paged as u32;
+        bindings::skb_store_bits(skb, 0, bytes.as_ptr().cast(), (head + paged) as i32);
+        Ok(SkBuff::from_raw(raw))
+    }
+}
+
 /// Runs `f` with the lock of the network's configuration held.
 fn with_rtnl<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: Called in process context, without other locks.
@@ -309,14 +342,17 @@ impl Fixture {
         let parent = faux::Registration::new(c"oxen-test-net", None)?;
         let config = Config {
             queues: QUEUES,
+            mtu: 1500,
             mac: MAC,
             hw_features: Features::SG | Features::IP_CSUM,
             fixed_features: Features::RXCSUM,
+            tso_max_size: 0xffff,
             tx_timeout: 60_000,
         };
         let driver = try_pin_init!(Loop {
             refuses_to_open: Atomic::new(0),
-            max_mtu: Atomic::new(1500),
+            max_mtu: Atomic::new(9000),
+            wanted_queues: Atomic::new(0),
             features: Atomic::new(u64::MAX),
         });
         let dev = Registration::new(parent.as_ref().as_ref(), &config, driver, |_| Queue::new())?;
@@ -351,20 +387,9 @@ impl Fixture {
 
     /// Sends a packet with so many bytes in its head and in fragments, on the first queue.
     fn send(&self, head: usize, paged: usize) -> Result {
-        let mut bytes = KVec::with_capacity(head + paged, GFP_KERNEL)?;
-        for offset in 0..head + paged {
-            bytes.push(pattern(offset), GFP_KERNEL)?;
-        }
-        let mut error = 0;
-        // SAFETY: A packet is made, filled and handed over. The device is registered.
+        let skb = packet(head, paged)?.into_raw();
+        // SAFETY: The packet is ours and handed over. The device is registered.
         unsafe {
-            let gfp = kernel::bindings::GFP_KERNEL;
-            let skb = bindings::alloc_skb_with_frags(head, paged, 0, &mut error, gfp);
-            let skb = NonNull::new(skb).ok_or(ENOMEM)?.as_ptr();
-            bindings::skb_put(skb, head as u32);
-            (*skb).len += paged as u32;
-            (*skb).data_len = paged as u32;
-            bindings::skb_store_bits(skb, 0, bytes.as_ptr().cast(), (head + paged) as i32);
             // This says where it goes, too, and takes the header off.
             bindings::skb_set_protocol(skb, self.dev.raw());
             bindings::skb_push(skb, ETHERNET_HEADER as u32);

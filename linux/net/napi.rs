@@ -2,11 +2,15 @@
 
 //! Polling of one queue (C header: `include/linux/netdevice.h`, NAPI).
 //!
-//! A queue of a driver lives inside its [`Napi`], so that whoever has the one can schedule the other. An interrupt
+//! A queue of a driver lives inside its [`Napi`], so that code with the one can schedule the other. An interrupt
 //! handler schedules the poll; the poll works up to a budget and either asks to be polled again or is complete, and only
 //! then the queue may ask for interrupts again. Completion is the wrapper's business: a poll cannot forget it.
 
 use super::{
+    page_pool::{
+        RxPage,
+        PAGE_SIZE, //
+    },
     queue::TxQueue,
     skb::{
         Checksum,
@@ -15,7 +19,7 @@ use super::{
 };
 use crate::{
     bindings,
-    lock_class::lock_class, //
+    sync::lock_class::lock_class, //
 };
 use core::{
     marker::PhantomData,
@@ -125,7 +129,7 @@ impl<Q: Poll> Napi<Q> {
         self.index as usize
     }
 
-    /// Lets polls run. Process context. Does nothing if they do already, or the device is gone.
+    /// Lets polls run, whether the device is up or not. Process context. Does nothing if they do already, or the device is gone.
     pub fn enable(&self) {
         let mut state = self.state.lock();
         if state.dev.is_null() || state.enabled {
@@ -253,6 +257,23 @@ impl PollContext<'_> {
     pub fn tx_queue(&self) -> TxQueue<'_> {
         // SAFETY: The device is valid by the type invariant, and has as many transmit queues as polled ones.
         unsafe { TxQueue::of(self.dev, self.index) }
+    }
+
+    /// Whether the device is up: only then packets may be received.
+    pub fn running(&self) -> bool {
+        // SAFETY: The device is valid by the type invariant.
+        unsafe { bindings::netif_running(self.dev) }
+    }
+
+    /// Bytes of the headers of a packet that begins at `offset` in a page with so many bytes of it; not more than these.
+    pub fn header_len(&self, page: &RxPage, offset: usize, len: usize) -> usize {
+        let len = len.min(PAGE_SIZE.saturating_sub(offset));
+        // SAFETY: The device is valid by the type invariant, and the bytes are inside the page, which is mapped.
+        // CAST: At most a page.
+        unsafe {
+            let data = bindings::page_address(page.raw()).byte_add(offset.min(PAGE_SIZE));
+            bindings::eth_get_headlen(self.dev, data, len as u32) as usize
+        }
     }
 
     /// Makes a packet with room for `head` bytes in its head.

@@ -4,7 +4,7 @@
 
 use crate::{
     bindings,
-    page::PageRef, //
+    mm::page::PageRef, //
 };
 use core::{
     marker::PhantomData,
@@ -16,8 +16,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Bytes of a page.
-pub const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
+pub use kernel::page::PAGE_SIZE;
 
 /// A supply of pages.
 ///

@@ -64,6 +64,12 @@ impl<'a> TxQueue<'a> {
         unsafe { bindings::netdev_tx_completed_queue(self.raw, packets as u32, bytes as u32) }
     }
 
+    /// Sets what the byte limit does not go below.
+    pub fn set_min_limit(self, bytes: u32) {
+        // SAFETY: The queue is valid by the type invariant.
+        unsafe { bindings::netdev_queue_set_dql_min_limit(self.raw, bytes) }
+    }
+
     /// Forgets all packets that were counted as sent: they will never be done.
     pub fn reset(self) {
         // SAFETY: The queue is valid by the type invariant.

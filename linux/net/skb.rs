@@ -144,17 +144,17 @@ impl SkBuff {
         })
     }
 
-    /// All runs of bytes behind the first `skip` bytes of the head. An empty head is left out.
+    /// All runs of bytes behind the first `skip` bytes of the packet; none is empty.
     pub fn runs(&self, skip: usize) -> impl Iterator<Item = Run> + '_ {
-        let head = self.head();
-        let head = Some(Run {
-            offset: head.offset.saturating_add(skip),
-            len: head.len.saturating_sub(skip),
-            ..head
-        })
-        .filter(|run| run.len != 0);
+        let mut skip = skip;
         let fragments = (0..self.fragments()).filter_map(|i| self.fragment(i));
-        Iterator::chain(head.into_iter(), fragments.filter(|run| run.len != 0))
+        Iterator::chain(core::iter::once(self.head()), fragments).filter_map(move |run| {
+            let skipped = skip.min(run.len);
+            skip = skip.saturating_sub(skipped);
+            let len = run.len.saturating_sub(skipped);
+            let offset = run.offset.saturating_add(skipped);
+            (len != 0).then_some(Run { offset, len, ..run })
+        })
     }
 
     /// State of the transport checksum.
@@ -187,27 +187,37 @@ impl SkBuff {
         Some((kind, u16::try_from(size).unwrap_or(u16::MAX)))
     }
 
-    /// Brings all bytes into the head.
-    pub fn linearize(&mut self) -> Result {
-        // SAFETY: Valid by the type invariant; `&mut` makes us the only user through this reference.
-        to_result(unsafe { bindings::skb_linearize(self.raw.as_ptr()) })
+    /// Copies bytes of the packet from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// The packet has fewer.
+    pub fn copy(&self, offset: usize, into: &mut [u8]) -> Result {
+        let (offset, len) = (offset.try_into()?, into.len().try_into()?);
+        // SAFETY: Valid by the type invariant, and there is room; the function checks what the packet has.
+        to_result(unsafe {
+            bindings::skb_copy_bits(self.raw.as_ptr(), offset, into.as_mut_ptr().cast(), len)
+        })
     }
 
-    /// Copies bytes from the front of the packet to the front of a zeroed page of their own.
+    /// Copies bytes of the packet from `offset` on to the front of a page of their own, and as much as there is room for;
+    /// the rest of the page is zero.
     ///
-    /// Returns `None` if there is no memory, or the packet is shorter than `len` or `len` longer than a page.
-    pub fn copy_front(&self, len: usize) -> Option<FrontCopy> {
-        if len > PAGE_SIZE {
+    /// Returns `None` if there is no memory, or no byte at `offset`.
+    pub fn copy_page(&self, offset: usize) -> Option<PageCopy> {
+        let len = self.len().saturating_sub(offset).min(PAGE_SIZE);
+        if len == 0 {
             return None;
         }
         let page = Page::alloc_page(GFP_ATOMIC | __GFP_ZERO | __GFP_NOWARN).ok()?;
         // SAFETY: The page is allocated with a kernel mapping; the packet is valid and the copy stays in the page.
+        // CAST: A packet is far below 2 GiB.
         to_result(unsafe {
             let to = bindings::page_address(page.as_ptr().cast());
-            bindings::skb_copy_bits(self.raw.as_ptr(), 0, to, len as i32)
+            bindings::skb_copy_bits(self.raw.as_ptr(), offset as i32, to, len as i32)
         })
         .ok()?;
-        Some(FrontCopy { page, len })
+        Some(PageCopy { page, len })
     }
 
     /// Tells the stack that the packet is about to be sent.
@@ -239,21 +249,23 @@ impl Drop for SkBuff {
     }
 }
 
-/// A copy of the front of a packet, alone in its page.
-pub struct FrontCopy {
+/// A copy of a piece of a packet, alone in its page.
+pub struct PageCopy {
     page: Page,
     len: usize,
 }
 
-impl FrontCopy {
-    /// Where the copy lies.
-    pub fn run(&self) -> Run {
-        Run {
-            // SAFETY: The page is valid.
-            pfn: unsafe { bindings::page_to_pfn(self.page.as_ptr().cast()) as u64 },
-            offset: 0,
-            len: self.len,
-        }
+impl PageCopy {
+    /// The number of the page's frame.
+    pub fn pfn(&self) -> u64 {
+        // SAFETY: The page is valid.
+        unsafe { bindings::page_to_pfn(self.page.as_ptr().cast()) as u64 }
+    }
+
+    /// Bytes of the copy, at least one, from the front of the page on.
+    #[expect(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
     }
 }
 

@@ -4,7 +4,10 @@
 //!
 //! C header: `include/linux/ptp_clock_kernel.h`
 
-use crate::bindings;
+use crate::{
+    bindings,
+    error::EOPNOTSUPP, //
+};
 use core::mem::offset_of;
 use kernel::{
     error::{

@@ -111,7 +111,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // SAFETY: It was added in `new`. This waits for whoever is in it.
+        // SAFETY: It was added in `new`. This waits until no CPU is in it.
         unsafe { bindings::dev_remove_pack(self.hook.get()) };
     }
 }

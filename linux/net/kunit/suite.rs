@@ -14,15 +14,19 @@ use super::{
             MAX_FRAGS, //
         }, //
     },
+    packet,
+    pattern,
     receiver::Receiver,
+    with_rtnl,
     Fixture,
     Queue,
     LONG,
+    MAC,
     QUEUES, //
 };
 use crate::{
     bindings,
-    wait::Woken, //
+    sync::wait::Woken, //
 };
 use core::{
     mem::MaybeUninit,
@@ -96,21 +100,19 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_down_or_gone_is_not_polled() -> Result {
+    fn a_device_that_is_down_is_polled_and_one_that_is_gone_is_not() -> Result {
         let test = Fixture::opened()?;
         let napi = test.queue()?;
+        assert!(test.attempt(|_, context| context.running())?);
         test.down();
         assert!(!test.dev.running());
-        Queue::schedule(&napi);
-        napi.schedule_later(1);
-        assert_eq!(napi.polled.wait(1, SHORT), Woken::TimedOut);
+        assert!(test.attempt(|_, context| !context.running())?);
         test.up()?;
-        Queue::schedule(&napi);
-        assert_eq!(napi.polled.wait(1, LONG), Woken::Ready);
-        assert_eq!(napi.completed.wait(1, LONG), Woken::Ready);
-        let polls = napi.polled.count();
+        assert!(test.attempt(|_, context| context.running())?);
+        assert_eq!(napi.completed.wait(3, LONG), Woken::Ready);
         napi.schedule_later(30);
         drop(test);
+        let polls = napi.polled.count();
         Queue::schedule(&napi);
         napi.schedule_later(1);
         napi.enable();
@@ -158,6 +160,49 @@ mod tests {
             right && skb.append_page(page, PAGE_SIZE - 1, 1).is_ok() && skb.len() == 4
         })?;
         assert!(right);
+        Ok(())
+    }
+
+    #[test]
+    fn headers_are_found_within_what_there_is() -> Result {
+        let test = Fixture::opened()?;
+        let right = test.attempt(|pool, context| {
+            let Some(page) = pool.alloc() else {
+                return false;
+            };
+            // Zeros: an Ethernet header of no known protocol.
+            [
+                (0, 0, 0),
+                (0, 13, 13),
+                (0, 14, 14),
+                (100, 1500, 14),
+                (PAGE_SIZE - 5, 1500, 5),
+                (PAGE_SIZE, 9, 0),
+                (usize::MAX, 9, 0),
+            ]
+            .iter()
+            .all(|(offset, len, want)| context.header_len(&page, *offset, *len) == *want)
+        })?;
+        assert!(right);
+        Ok(())
+    }
+
+    #[test]
+    fn pieces_of_a_packet_are_copied() -> Result {
+        let skb = packet(100, 5000)?;
+        let mut bytes = [0u8; 8];
+        skb.copy(97, &mut bytes)?;
+        assert!((97..105).map(pattern).eq(bytes));
+        assert!(skb.copy(5093, &mut bytes).is_err());
+        assert!(skb.copy(usize::MAX, &mut bytes).is_err());
+        let len = |offset| skb.copy_page(offset).map(|copy| copy.len());
+        assert_eq!((len(0), len(4096)), (Some(4096), Some(1004)));
+        assert_eq!((len(5099), len(5100)), (Some(1), None));
+        for skip in [0, 99, 100, 101, 5099, 5100, 9999] {
+            let rest: usize = skb.runs(skip).map(|run| run.len).sum();
+            assert_eq!(rest, 5100usize.saturating_sub(skip));
+            assert!(skb.runs(skip).all(|run| run.len != 0));
+        }
         Ok(())
     }
 
@@ -227,13 +272,80 @@ mod tests {
         // SAFETY: The device is registered.
         let read = || unsafe { (Features((*test.dev.raw()).features), (*test.dev.raw()).mtu) };
         assert!(read().0.contains(Features::SG | Features::RXCSUM));
+        // SAFETY: The device is registered.
+        assert_eq!(unsafe { (*test.dev.raw()).tso_max_size }, 0xffff);
+        // SAFETY: The device is registered.
+        assert_eq!(unsafe { (*test.dev.raw()).max_mtu }, 9000);
         let driver = test.dev.driver();
         driver.max_mtu.store(600, Relaxed);
         driver.features.store((!Features::SG).bits(), Relaxed);
-        test.dev.update_features();
+        test.dev.update_features(None);
         assert_eq!(read().1, 600);
+        // What the user wanted comes back, but not over what the user set since.
+        driver.max_mtu.store(9000, Relaxed);
+        test.dev.update_features(None);
+        assert_eq!(read().1, 1500);
+        driver.max_mtu.store(600, Relaxed);
+        test.dev.update_features(None);
+        // SAFETY: The device is registered, and the lock is held.
+        with_rtnl(|| unsafe { bindings::dev_set_mtu(test.dev.raw(), 500) });
+        driver.max_mtu.store(9000, Relaxed);
+        test.dev.update_features(None);
+        assert_eq!(read().1, 500);
+        // The driver wants another one, more than is possible yet.
+        driver.max_mtu.store(1000, Relaxed);
+        test.dev.update_features(Some(1400));
+        assert_eq!(read().1, 1000);
+        driver.max_mtu.store(9000, Relaxed);
+        test.dev.update_features(None);
+        assert_eq!(read().1, 1400);
         assert!(!read().0.contains(Features::SG));
         assert!(read().0.contains(Features::RXCSUM));
+        Ok(())
+    }
+
+    #[test]
+    fn the_stack_uses_as_many_queues_as_it_is_told() -> Result {
+        let test = Fixture::opened()?;
+        let receiver = Receiver::new(&test.dev)?;
+        for count in [0, 3, usize::MAX] {
+            assert!(test.dev.set_queue_count(count).is_err());
+            assert_eq!(test.dev.queue_count(), 1);
+        }
+        test.send(64, 100)?;
+        assert_eq!(receiver.seen.packets.wait(1, LONG), Woken::Ready);
+        test.dev.set_queue_count(2)?;
+        assert_eq!(test.dev.queue_count(), 2);
+        // SAFETY: The device is registered, its table is complete, and the lock is held.
+        let (now, max) = with_rtnl(|| unsafe {
+            let mut channels: bindings::ethtool_channels = MaybeUninit::zeroed().assume_init();
+            let ops = &*(*test.dev.raw()).ethtool_ops;
+            if let (Some(get), Some(set)) = (ops.get_channels, ops.set_channels) {
+                get(test.dev.raw(), &mut channels);
+                let found = (channels.combined_count, channels.max_combined);
+                channels.combined_count = 1;
+                set(test.dev.raw(), &mut channels);
+                found
+            } else {
+                (0, 0)
+            }
+        });
+        assert_eq!((now, max), (2, QUEUES));
+        assert_eq!(test.dev.driver().wanted_queues.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn the_address_changes_while_the_device_is_up() -> Result {
+        let test = Fixture::opened()?;
+        let other = [2, 0, 0, 0, 0x88, 0xb6];
+        test.dev.set_mac(other)?;
+        // SAFETY: The device is registered, and has an address of six bytes.
+        let now = unsafe { (*test.dev.raw()).dev_addr.cast::<[u8; 6]>().read() };
+        assert_eq!(now, other);
+        // A group's.
+        assert!(test.dev.set_mac([1; 6]).is_err());
+        test.dev.set_mac(MAC)?;
         Ok(())
     }
 

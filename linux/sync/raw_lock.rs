@@ -17,7 +17,7 @@ use kernel::{
 #[macro_export]
 macro_rules! new_raw_spinlock {
     ($inner:expr, $name:literal $(,)?) => {
-        $crate::raw_lock::RawSpinLock::new(
+        $crate::sync::raw_lock::RawSpinLock::new(
             $inner,
             ::kernel::optional_name!($name),
             ::kernel::static_lock_class!(),

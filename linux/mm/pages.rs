@@ -10,13 +10,16 @@ use abi::{
     types::Gfn, //
 };
 use core::{
+    marker::PhantomData,
     mem,
     ptr::NonNull, //
 };
 use kernel::prelude::*;
 
-/// Bytes of one page, of Linux and of Xen.
-pub const PAGE_SIZE: usize = 4096;
+pub use abi::types::PAGE_SIZE;
+
+// Pages are shared whole.
+const _: () = assert!(PAGE_SIZE == kernel::page::PAGE_SIZE);
 
 /// One page, freed on drop.
 ///
@@ -44,6 +47,18 @@ impl Drop for OwnedPage {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the page is allocated on its own and ours, and it is not used again.
         unsafe { bindings::free_pages_exact(self.base.as_ptr().cast(), PAGE_SIZE) };
+    }
+}
+
+/// A page that a program may have in its memory, as long as what it was borrowed from is.
+pub struct UserPage<'a> {
+    gfn: Gfn,
+    _pages: PhantomData<&'a OwnedPages>,
+}
+
+impl UserPage<'_> {
+    pub(crate) fn gfn(&self) -> Gfn {
+        self.gfn
     }
 }
 
@@ -104,6 +119,19 @@ impl OwnedPages {
         // SAFETY: By the type invariants this is the address of a page.
         let first = unsafe { bindings::page_frame(bindings::page_of(self.base.as_ptr().cast())) };
         (first..).map(Gfn).take(self.count)
+    }
+
+    /// The address of the first page, if there is one.
+    pub(crate) fn first(&self) -> Option<NonNull<u8>> {
+        (self.count > 0).then_some(self.base)
+    }
+
+    /// The page of this number, for a program, which reaches it as a peer does.
+    pub fn user_page(&self, index: usize) -> Option<UserPage<'_>> {
+        self.gfns().nth(index).map(|gfn| UserPage {
+            gfn,
+            _pages: PhantomData,
+        })
     }
 
     /// Never frees the pages: somebody else still uses them.

@@ -46,7 +46,7 @@ impl Kind {
 
 /// Finds out how [`Kind::Call`] is handled. Until it is known, nobody may send it. May sleep; for one caller at a time.
 ///
-/// It takes two CPUs that are online.
+/// It takes two CPUs that are online, and the lock under which CPUs come and go: not for callbacks of that.
 pub fn find_handler() -> bool {
     // SAFETY: The callers may sleep, and there is one at a time.
     unsafe { bindings::find_call_functions() }
@@ -190,7 +190,7 @@ impl<S: Sender> Ipis<S> {
             }
             return Err(EBUSY);
         }
-        // SAFETY: Each is one store of a pointer, and whoever reads the old one does well with it.
+        // SAFETY: Each is one store of a pointer, and a CPU that still reads the old one may use it.
         unsafe {
             (&raw mut bindings::smp_ops.smp_send_reschedule).write_volatile(Some(reschedule));
             (&raw mut bindings::smp_ops.send_call_func_single_ipi).write_volatile(Some(call_one));

@@ -9,7 +9,8 @@
 
 use crate::{
     bindings,
-    lock_class::lock_class, //
+    mm::reclaim::NoIo,
+    sync::lock_class::lock_class, //
 };
 use core::{
     mem::offset_of,
@@ -19,17 +20,31 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        LockClassKey,
-        SpinLockIrq, //
+        LockClassKey, //
     },
-    types::Opaque,
+    types::Opaque, //
 };
+
+use crate::sync::irq_lock::SpinLockIrq;
 
 /// Makes an idle [`DelayedCall`] with a lock class of its own: `new_delayed_call!("name", function)`.
 #[macro_export]
 macro_rules! new_delayed_call {
     ($name:literal, $call:expr) => {
-        $crate::delayed::DelayedCall::new(
+        $crate::workqueue::delayed::DelayedCall::new(
+            $call,
+            ::kernel::c_str!($name),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+
+/// As [`new_delayed_call!`], for a call that writeback may wait for: it is made on the block layer's own queue, which
+/// has a thread for when memory is too short to make one, and does not wait for I/O. It must not take long.
+#[macro_export]
+macro_rules! new_block_call {
+    ($name:literal, $call:expr) => {
+        $crate::workqueue::delayed::DelayedCall::for_block(
             $call,
             ::kernel::c_str!($name),
             ::kernel::static_lock_class!(),
@@ -51,6 +66,7 @@ pub struct DelayedCall<T: Send + Sync + 'static> {
     #[pin]
     target: SpinLockIrq<Option<Arc<T>>>,
     call: fn(&T) -> Option<u32>,
+    block: bool,
 }
 
 // SAFETY: A work item belongs to no thread; the target is behind a lock and may be sent and shared.
@@ -72,6 +88,28 @@ impl<T: Send + Sync + 'static> DelayedCall<T> {
         name: &'static CStr,
         class: Pin<&'static LockClassKey>,
     ) -> Result<Pin<KBox<Self>>> {
+        Self::make(call, name, class, false)
+    }
+
+    /// As [`new`](Self::new), on the block layer's queue; use [`new_block_call!`](crate::new_block_call).
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn for_block(
+        call: fn(&T) -> Option<u32>,
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> Result<Pin<KBox<Self>>> {
+        Self::make(call, name, class, true)
+    }
+
+    fn make(
+        call: fn(&T) -> Option<u32>,
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+        block: bool,
+    ) -> Result<Pin<KBox<Self>>> {
         let (target_name, target_class) = lock_class!(c"oxen_delayed_call");
         KBox::pin_init(
             pin_init!(Self {
@@ -89,6 +127,7 @@ impl<T: Send + Sync + 'static> DelayedCall<T> {
                 }),
                 target <- SpinLockIrq::new(None, target_name, target_class),
                 call,
+                block,
             }),
             GFP_KERNEL,
         )
@@ -105,8 +144,14 @@ impl<T: Send + Sync + 'static> DelayedCall<T> {
     /// From any context. Does nothing while the call is idle.
     pub fn schedule(&self, delay_ms: u32) {
         let target = self.target.lock();
-        if target.is_some() {
+        if target.is_none() {
+            return;
+        }
+        if self.block {
             // SAFETY: The work is initialised. `stop` cancels it, after taking the target away under this lock.
+            unsafe { bindings::schedule_block_ms(self.work.get(), delay_ms) };
+        } else {
+            // SAFETY: As above.
             unsafe { bindings::schedule_delayed_ms(self.work.get(), delay_ms) };
         }
     }
@@ -123,15 +168,17 @@ impl<T: Send + Sync + 'static> DelayedCall<T> {
     ///
     /// Called by the kernel for the work of a `DelayedCall<T>`.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        let offset = offset_of!(Self, work) + offset_of!(bindings::delayed_work, work);
+        let offset = offset_of!(Self, work).wrapping_add(offset_of!(bindings::delayed_work, work));
         // SAFETY: The work item is part of a `DelayedCall<T>`, which waits for this function before it goes away.
         let this = unsafe { &*work.byte_sub(offset).cast::<Self>() };
         let Some(target) = this.target.lock().clone() else {
             return;
         };
+        let no_io = this.block.then(NoIo::enter);
         if let Some(delay) = (this.call)(&target) {
             this.schedule(delay);
         }
+        drop(no_io);
     }
 }
 
@@ -146,8 +193,8 @@ impl<T: Send + Sync + 'static> PinnedDrop for DelayedCall<T> {
 mod tests {
     use super::*;
     use crate::{
-        testing::Steps,
-        wait::Woken, //
+        sync::wait::Woken,
+        testing::Steps, //
     };
     use kernel::{
         new_mutex,
@@ -176,6 +223,29 @@ mod tests {
         assert!(steps.wait(3, 20_000) == Woken::Ready);
         call.stop();
         assert_eq!(steps.count(), 3);
+        Ok(())
+    }
+
+    fn in_noio(steps: &Steps) -> Option<u32> {
+        if crate::mm::reclaim::is_noio() {
+            steps.step();
+        }
+        None
+    }
+
+    #[test]
+    fn a_call_of_the_block_layer_waits_for_no_io() -> Result {
+        let steps = Steps::new()?;
+        for (call, seen) in [
+            (new_delayed_call!("oxen_test_any", in_noio)?, 0),
+            (new_block_call!("oxen_test_block", in_noio)?, 1),
+        ] {
+            call.start(steps.clone());
+            call.schedule(0);
+            let _ = steps.wait(1, 2000);
+            call.stop();
+            assert_eq!(steps.count(), seen);
+        }
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use kernel::{
 #[macro_export]
 macro_rules! new_wait_queue {
     ($name:literal) => {
-        $crate::wait::WaitQueue::new(::kernel::c_str!($name), ::kernel::static_lock_class!())
+        $crate::sync::wait::WaitQueue::new(::kernel::c_str!($name), ::kernel::static_lock_class!())
     };
 }
 
@@ -111,7 +111,8 @@ impl WaitQueue {
             return Woken::Ready;
         }
         let mut left = limit.map_or(isize::MAX, |limit| {
-            let millis = u32::try_from(limit.as_millis_ceil().max(0)).unwrap_or(u32::MAX);
+            let millis = limit.as_nanos().max(0).saturating_add(999_999) / 1_000_000;
+            let millis = u32::try_from(millis).unwrap_or(u32::MAX);
             isize::try_from(msecs_to_jiffies(millis)).unwrap_or(isize::MAX)
         });
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting for whoever has preemption off (C header: `include/linux/rcupdate.h`).
+//! Waiting until no CPU has preemption off (C header: `include/linux/rcupdate.h`).
 
 use crate::bindings;
 

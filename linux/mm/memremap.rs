@@ -7,7 +7,10 @@
 use crate::bindings;
 use abi::{
     shared::RawMemory,
-    types::Gfn, //
+    types::{
+        Gfn,
+        PAGE_SIZE, //
+    },
 };
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -38,12 +41,13 @@ impl MappedFrame {
     ///
     /// `EINVAL` for a frame beyond all memory, `ENOMEM`.
     pub unsafe fn new(gfn: Gfn) -> Result<Self> {
-        let address = gfn.0.checked_mul(4096).ok_or(EINVAL)?;
+        let address = gfn.0.checked_mul(PAGE_SIZE as u64).ok_or(EINVAL)?;
         // SAFETY: The function checks what it maps.
-        let base = unsafe { bindings::memremap(address, 4096, bindings::MEMREMAP_WB as usize) };
+        let base =
+            unsafe { bindings::memremap(address, PAGE_SIZE, bindings::MEMREMAP_WB as usize) };
         let base = NonNull::new(base.cast::<u8>()).ok_or(ENOMEM)?;
         // SAFETY: A mapping of whole pages is aligned, and stays until the drop of this value.
-        let memory = unsafe { RawMemory::new(base, 4096) };
+        let memory = unsafe { RawMemory::new(base, PAGE_SIZE) };
         // INVARIANT: Just made.
         Ok(Self { base, memory })
     }

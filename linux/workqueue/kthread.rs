@@ -122,8 +122,8 @@ pub fn should_stop() -> bool {
 mod tests {
     use super::*;
     use crate::{
-        testing::Steps,
-        wait::Woken, //
+        sync::wait::Woken,
+        testing::Steps, //
     };
 
     #[test]
