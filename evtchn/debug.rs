@@ -58,16 +58,7 @@ impl Writer for Report {
         self.events.each_port(|port| {
             bound = bound.saturating_add(1);
             if result.is_ok() {
-                result = writeln!(
-                    f,
-                    "port {} irq {} cpu {} spurious {} held {} {}",
-                    port.port().0,
-                    port.irq(),
-                    port.cpu(),
-                    port.total_spurious(),
-                    u8::from(port.is_held()),
-                    port.name.to_str().unwrap_or("?"),
-                );
+                result = port.show(f);
             }
         });
         result?;

@@ -6,11 +6,15 @@ use crate::{
     fifo::Fifo,
     layout::Layout,
     map::Map,
-    port::PortState,
     reset, //
 };
 use abi::{
     event::{
+        spread::{
+            self,
+            Candidate, //
+        },
+        storm::NextLook,
         two_level::TwoLevel,
         vcpu_info, //
     },
@@ -26,22 +30,25 @@ use core::sync::atomic::{
     Ordering, //
 };
 use kernel::{
-    new_mutex, new_spinlock_irq,
+    fmt,
     prelude::*,
-    sync::{
-        Arc,
-        Mutex,
-        SpinLockIrq, //
-    },
+    sync::Arc, //
 };
 use linux::{
     cpu,
-    delayed::DelayedCall,
     irq,
-    new_delayed_call, //
+    new_delayed_call,
+    new_spinlock_irq,
+    sync::irq_lock::SpinLockIrq,
+    vec::filled,
+    workqueue::delayed::DelayedCall, //
 };
 use xen_core::{
     hypercall::event as hypercall,
+    resume::{
+        Resume,
+        Wake, //
+    },
     SharedInfo, //
 };
 
@@ -50,7 +57,7 @@ const NONE: u32 = u32::MAX;
 
 /// What is known of one CPU.
 struct Cpu {
-    /// Its vCPU, [`NONE`] before it was first online.
+    /// Its vCPU, [`NONE`] before it was first online and if it has no event channels.
     vcpu: AtomicU32,
     /// How many ports fire on it.
     ports: AtomicU32,
@@ -60,6 +67,42 @@ struct Cpu {
     ready: AtomicBool,
 }
 
+/// A port that is listened to.
+pub(crate) trait Listed: Send + Sync {
+    /// Its number.
+    fn port(&self) -> Port;
+
+    /// Its interrupt, 0 before it has one.
+    fn irq(&self) -> u32;
+
+    /// The CPU that it fires on.
+    fn cpu(&self) -> u32;
+
+    /// Ends an event that was held back, if it is time. Returns when it will be.
+    fn end_if_due(&self, now: u64) -> Option<u64>;
+
+    /// Has it fire on another CPU if it fires on `cpu` and can leave that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PortState::go`](crate::port::PortState::go).
+    fn leave(&self, cpu: u32) -> Result;
+
+    /// From here on, whatever still holds an event of it changes nothing any more.
+    fn abandon(&self);
+
+    /// The port is gone with the domain that had it: nothing is to find it by its number. The machine stands still.
+    fn lose(&self);
+
+    /// Binds a local port anew after that, and has it fire: what was on its way to it is lost.
+    fn rebind(&self);
+
+    /// Prints its line for people.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+type Ports = KVec<Arc<dyn Listed>>;
+
 /// Everything about event channels.
 pub(crate) struct Events {
     shared_info: SharedInfo,
@@ -68,11 +111,16 @@ pub(crate) struct Events {
     /// Set when only vCPU 0 is interrupted.
     first_only: AtomicBool,
     pub(crate) map: Map,
-    ports: Pin<KBox<Mutex<KVec<Arc<PortState>>>>>,
+    /// A spinlock: the list is gone through while the machine stands still.
+    ports: Pin<KBox<SpinLockIrq<Ports>>>,
     /// Ends the events that were held back.
     later: Pin<KBox<DelayedCall<Events>>>,
     /// When that happens next, in ticks; the lock is held while it is scheduled, so that no later time replaces it.
-    next: Pin<KBox<SpinLockIrq<u64>>>,
+    next: Pin<KBox<SpinLockIrq<NextLook>>>,
+    /// Counts the lives of the domain: ports of an earlier one are gone.
+    epoch: AtomicU32,
+    /// Set when all ports were closed from below: no port number means anything any more.
+    over: AtomicBool,
 }
 
 impl Events {
@@ -93,16 +141,12 @@ impl Events {
         for vcpu in 0..vcpu_info::COUNT {
             vcpu_info::take_upcall(&shared_info, VcpuId(vcpu));
         }
-        let mut cpus = KVec::new();
-        for _ in 0..cpu::count() {
-            let cpu = Cpu {
-                vcpu: AtomicU32::new(NONE),
-                ports: AtomicU32::new(0),
-                upcalls: AtomicU64::new(0),
-                ready: AtomicBool::new(false),
-            };
-            cpus.push(cpu, GFP_KERNEL)?;
-        }
+        let cpus = filled(cpu::count() as usize, || Cpu {
+            vcpu: AtomicU32::new(NONE),
+            ports: AtomicU32::new(0),
+            upcalls: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+        })?;
         let layout = if fifo {
             Layout::Fifo(Fifo::new()?)
         } else {
@@ -115,9 +159,17 @@ impl Events {
                 cpus,
                 first_only: false.into(),
                 map: Map::new()?,
-                ports: KBox::pin_init(new_mutex!(KVec::new(), "oxen_evtchn_ports"), GFP_KERNEL)?,
+                ports: KBox::pin_init(
+                    new_spinlock_irq!(KVec::new(), "oxen_evtchn_ports"),
+                    GFP_KERNEL,
+                )?,
                 later: new_delayed_call!("oxen_evtchn_late", Self::end_held_back)?,
-                next: KBox::pin_init(new_spinlock_irq!(u64::MAX, "oxen_evtchn_next"), GFP_KERNEL)?,
+                next: KBox::pin_init(
+                    new_spinlock_irq!(NextLook::new(), "oxen_evtchn_next"),
+                    GFP_KERNEL,
+                )?,
+                epoch: AtomicU32::new(0),
+                over: false.into(),
             },
             GFP_KERNEL,
         )?;
@@ -125,12 +177,42 @@ impl Events {
         Ok(events)
     }
 
+    /// Lets go of the ports that drivers still have, since the machine is about to run another kernel. An unload has none.
+    pub(crate) fn abandon(&self) {
+        let ports = core::mem::take(&mut *self.ports.lock());
+        if !ports.is_empty() {
+            self.over.store(true, Ordering::SeqCst);
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        ports.iter().for_each(|port| port.abandon());
+    }
+
+    /// Whether the ports that drivers have mean nothing any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// The number of the domain's life. A caller with preemption off stays in it.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Masks a port of this life, and closes it if `owned`.
+    pub(crate) fn close(&self, port: Port, owned: bool) {
+        self.layout.mask(port);
+        if owned {
+            // A port of ours that is bound can always be closed.
+            let _ = hypercall::close(port);
+        }
+    }
+
     /// Gives everything back; no port is left, and no upcall comes.
     pub(crate) fn stop(&self) {
         self.later.stop();
-        if let Layout::Fifo(_) = self.layout {
+        if self.is_over() || matches!(self.layout, Layout::Fifo(_)) {
             if let Err(error) = reset::reset() {
-                pr_err!("Xen does not leave the FIFO layout ({error:?}); its pages are lost.\n");
+                pr_err!("Xen does not reset the event channels ({error:?}); the pages of the FIFO layout are lost.\n");
             }
         }
     }
@@ -143,7 +225,7 @@ impl Events {
         self.cpus.get(cpu as usize)
     }
 
-    /// The vCPU that runs `cpu`, if that was ever online.
+    /// The vCPU that runs `cpu`, if that was ever online and has event channels.
     pub(crate) fn vcpu(&self, cpu: u32) -> Option<VcpuId> {
         let id = self.cpu(cpu)?.vcpu.load(Ordering::Relaxed);
         (id != NONE).then_some(VcpuId(id))
@@ -158,31 +240,29 @@ impl Events {
         ))
     }
 
-    /// Learns the vCPU of the CPU that this runs on.
-    pub(crate) fn learn(&self, cpu: u32) -> Result<VcpuId> {
+    /// A CPU has come up, and this runs on it. Returns whether Xen can raise events for it.
+    ///
+    /// It can for the first 32 vCPUs, whose records lie in the shared info page. A page for the record of another one could
+    /// not be taken back from Xen, and an unload has to.
+    pub(crate) fn online(&self, cpu: u32) -> Result<bool> {
         let vcpu = xen_core::vcpu_id().ok_or(ENODEV)?;
         if vcpu_info::offset(vcpu).is_none() {
-            pr_err!(
-                "vCPU {} has no event channels; Oxen supports the first {} vCPUs, give the guest no more.\n",
-                vcpu.0,
-                vcpu_info::COUNT
-            );
-            return Err(ENOSPC);
+            if vcpu.0 == vcpu_info::COUNT {
+                pr_info!(
+                    "only the first {} vCPUs have event channels: interrupts of devices go to those, the others keep the kernel's own timers\n",
+                    vcpu_info::COUNT
+                );
+            }
+            return Ok(false);
         }
         self.cpu(cpu)
             .ok_or(EINVAL)?
             .vcpu
             .store(vcpu.0, Ordering::Relaxed);
-        Ok(vcpu)
-    }
-
-    /// A CPU has come up, and this runs on it: Xen can raise events for it.
-    pub(crate) fn online(&self, cpu: u32) -> Result {
-        let vcpu = self.learn(cpu)?;
-        match &self.layout {
-            Layout::Fifo(fifo) => fifo.add_cpu(cpu, vcpu),
-            Layout::TwoLevel(_) => Ok(()),
+        if let Layout::Fifo(fifo) = &self.layout {
+            fifo.add_cpu(cpu, vcpu)?;
         }
+        Ok(true)
     }
 
     /// Upcalls reach the CPU: ports may come to it.
@@ -197,17 +277,12 @@ impl Events {
         if let Some(cpu) = self.cpu(leaving) {
             cpu.ready.store(false, Ordering::SeqCst);
         }
-        for port in self
-            .ports
-            .lock()
-            .iter()
-            .filter(|port| port.cpu() == leaving && !port.is_local())
-        {
-            let target = self.choose(cpu::online());
-            if let Some(cpu) = target.filter(|cpu| port.move_to(*cpu).is_ok()) {
-                irq::port::moved(port.irq(), cpu);
-            } else {
-                pr_err!("port {} cannot leave CPU {leaving}.\n", port.port().0);
+        for port in self.ports.lock().iter() {
+            if let Err(error) = port.leave(leaving) {
+                pr_err!(
+                    "port {} cannot leave CPU {leaving} ({error:?}).\n",
+                    port.port().0
+                );
             }
         }
     }
@@ -222,11 +297,13 @@ impl Events {
         if self.first_only.load(Ordering::Relaxed) {
             return (0..cpu::count()).find(|cpu| self.vcpu(*cpu) == Some(VcpuId(0)));
         }
-        cpus.filter(|cpu| {
-            self.cpu(*cpu)
-                .is_some_and(|cpu| cpu.ready.load(Ordering::SeqCst))
-        })
-        .min_by_key(|cpu| self.counts(*cpu).map(|(_, ports)| ports))
+        spread::choose(cpus.filter_map(|cpu| {
+            self.cpu(cpu).map(|known| Candidate {
+                cpu,
+                is_ready: known.ready.load(Ordering::SeqCst),
+                ports: known.ports.load(Ordering::Relaxed),
+            })
+        }))
     }
 
     /// A port went from one CPU to another.
@@ -248,24 +325,28 @@ impl Events {
         }
     }
 
-    pub(crate) fn list(&self, port: Arc<PortState>) -> Result {
+    pub(crate) fn list(&self, port: Arc<dyn Listed>) -> Result {
         if let Some(cpu) = self.cpu(port.cpu()) {
             cpu.ports.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(self.ports.lock().push(port, GFP_KERNEL)?)
+        Ok(self.ports.lock().push(port, GFP_ATOMIC)?)
     }
 
-    pub(crate) fn unlist(&self, port: &PortState) {
+    pub(crate) fn unlist(&self, port: &dyn Listed) {
         self.left(port.cpu());
-        self.ports
-            .lock()
-            .retain(|listed| !core::ptr::eq(&**listed, port));
+        let mut ports = self.ports.lock();
+        let at = ports
+            .iter()
+            .position(|listed| core::ptr::addr_eq(&raw const **listed, &raw const *port));
+        let listed = at.and_then(|at| ports.remove(at).ok());
+        drop(ports);
+        drop(listed);
     }
 
     /// Calls `show` for each port that is listened to.
-    pub(crate) fn each_port(&self, mut show: impl FnMut(&PortState)) {
+    pub(crate) fn each_port(&self, mut show: impl FnMut(&dyn Listed)) {
         for port in self.ports.lock().iter() {
-            show(port);
+            show(&**port);
         }
     }
 
@@ -312,15 +393,14 @@ impl Events {
     /// Has the events that are held back looked at when `due` comes.
     pub(crate) fn later(&self, due: u64) {
         let mut next = self.next.lock();
-        if due < *next {
-            *next = due;
+        if next.want(due) {
             self.later.schedule(milliseconds(due));
         }
     }
 
     /// Ends the events whose time has come.
     fn end_held_back(&self) -> Option<u32> {
-        *self.next.lock() = u64::MAX;
+        self.next.lock().begin();
         let now = cpu::ticks();
         for port in self.ports.lock().iter() {
             if let Some(due) = port.end_if_due(now) {
@@ -328,6 +408,21 @@ impl Events {
             }
         }
         None
+    }
+}
+
+impl Resume for Events {
+    /// All ports are gone. Those that this guest itself has bound, it binds again; drivers and the toolstack's lines get new
+    /// ones with their new connections.
+    fn resume(&self, wake: Wake) {
+        if wake == Wake::Cancelled {
+            return;
+        }
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        let ports = self.ports.lock();
+        ports.iter().for_each(|port| port.lose());
+        self.layout.restart(|cpu| self.vcpu(cpu));
+        ports.iter().for_each(|port| port.rebind());
     }
 }
 

@@ -14,7 +14,14 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use linux::module::or_idle;
+use linux::{
+    module::or_idle,
+    power::shutdown::UntilShutdown, //
+};
+use xen_core::resume::{
+    Registration,
+    Stage, //
+};
 
 mod channel;
 mod debug;
@@ -27,9 +34,13 @@ mod listener;
 mod map;
 mod port;
 mod reset;
+mod source;
 mod upcall;
 
-pub use channel::Channel;
+pub use channel::{
+    Channel,
+    Notifier, //
+};
 pub use event::{
     Event,
     Handler,
@@ -51,7 +62,21 @@ linux::text_param!(
     UPCALL,
     "upcall",
     c"upcall",
-    "How Xen interrupts us: callback (one vector past the local APICs), vector (a vector of each CPU's APIC) or intx (the platform device); by default vector where the hardware virtualises the APIC, else callback. Once vector was used, Xen keeps to it until the guest reboots"
+    "How Xen interrupts us: callback (one vector past the local APICs), vector (a vector of each CPU's APIC) or intx (the platform device); by default vector where the hardware virtualises the APIC, else callback. Once vector was used, intx does not work until the guest reboots"
+);
+
+linux::param!(
+    FIFO: bool = true,
+    "fifo",
+    c"fifo",
+    "Use the FIFO layout, with 131072 ports in place of 4096, where Xen has it"
+);
+
+linux::param!(
+    IPI: bool = true,
+    "ipi",
+    c"ipi",
+    "Have CPUs interrupt each other by events where upcalls come by the callback vector"
 );
 
 module! {
@@ -60,16 +85,6 @@ module! {
     authors: ["Oxen developers"],
     description: "Xen event channels",
     license: "GPL",
-    params: {
-        fifo: bool {
-            default: true,
-            description: "Use the FIFO layout, with 131072 ports in place of 4096, where Xen has it",
-        },
-        ipi: bool {
-            default: true,
-            description: "Have CPUs interrupt each other by events where upcalls come by the callback vector",
-        },
-    },
 }
 
 kernel::sync::global_lock! {
@@ -89,16 +104,23 @@ fn events() -> Result<Arc<Events>> {
     Ok(shared.as_ref().ok_or(ENODEV)?.events.clone())
 }
 
-/// Tells whether each CPU gets its own events, so that [`LocalListener`]s work on all of them.
+/// Tells whether CPUs get their own events, so that [`LocalListener`]s work on all that have event channels.
 pub fn reaches_all_cpus() -> bool {
     EVENTS.lock().as_ref().is_some_and(|shared| shared.all_cpus)
 }
 
+/// Tells whether `cpu`, which is or was online, has event channels: its vCPU is one of the first 32.
+pub fn has_events(cpu: u32) -> bool {
+    events().is_ok_and(|events| events.vcpu(cpu).is_some())
+}
+
 /// What the module does on Xen. The fields are dropped in this order: first nothing new is bound, then nothing is delivered.
 struct Service {
+    _again: Registration,
     _global: Global,
     _debug: Option<Pin<KBox<File<debug::Report>>>>,
     _ipis: Option<Ipis>,
+    _ports: Ports,
     _upcalls: Upcalls,
     _running: Running,
 }
@@ -119,6 +141,15 @@ impl Drop for Global {
     }
 }
 
+/// The ports of drivers, until the machine is about to run another kernel.
+struct Ports(Arc<Events>);
+
+impl Drop for Ports {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// The state, from the first mask to the reset.
 struct Running(Arc<Events>);
 
@@ -132,10 +163,11 @@ impl Service {
     fn new() -> Result<Self> {
         xen_core::require()?;
         let path = Path::wanted(UPCALL.get())?;
-        let running = Running(Events::new(module_parameters::fifo.value())?);
+        let running = Running(Events::new(FIFO.get())?);
         let upcalls = Upcalls::new(&running.0, path)?;
+        let again = Registration::new(Stage::Ports, running.0.clone())?;
         // Elsewhere the hardware sends and ends them without an exit.
-        let ipis = (upcalls.name() == "callback" && module_parameters::ipi.value())
+        let ipis = (upcalls.name() == "callback" && IPI.get())
             .then(|| Ipis::new(&running.0))
             .transpose()?;
         pr_info!(
@@ -149,9 +181,11 @@ impl Service {
         };
         let debug = debug::Report::file(running.0.clone(), ways)?;
         Ok(Self {
+            _again: again,
             _global: Global::new(running.0.clone(), upcalls.reach_all_cpus()),
             _debug: debug,
             _ipis: ipis,
+            _ports: Ports(running.0.clone()),
             _upcalls: upcalls,
             _running: running,
         })
@@ -160,7 +194,7 @@ impl Service {
 
 /// The module.
 pub struct Evtchn {
-    _service: Option<Service>,
+    _service: Option<UntilShutdown<Service>>,
 }
 
 impl kernel::Module for Evtchn {
@@ -168,7 +202,7 @@ impl kernel::Module for Evtchn {
         // SAFETY: `init` runs once, and before everything else here.
         unsafe { EVENTS.init() };
         Ok(Self {
-            _service: or_idle(Service::new())?,
+            _service: or_idle(Service::new().and_then(UntilShutdown::new))?,
         })
     }
 }

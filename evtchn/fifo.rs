@@ -26,6 +26,7 @@ use kernel::{
         SetOnce, //
     },
 };
+use linux::cpu;
 use xen_core::{
     frame::EventPage,
     hypercall::event as hypercall, //
@@ -70,7 +71,7 @@ impl Fifo {
             words.push(SetOnce::new(), GFP_KERNEL)?;
         }
         let mut controls = KVec::new();
-        for _ in 0..linux::cpu::count() {
+        for _ in 0..cpu::count() {
             let control = Control {
                 page: SetOnce::new(),
                 heads: [const { AtomicU32::new(0) }; fifo::QUEUES],
@@ -113,9 +114,41 @@ impl Fifo {
             let slot = self.words.get(*grown).ok_or(ENOSPC)?;
             let page = EventPage::new()?;
             fifo::prepare(page.memory());
-            hypercall::expand_array(&page)?;
-            slot.populate(page);
+            // A domain that is restored elsewhere is told of the pages that are in their places.
+            cpu::held(|_| -> Result {
+                hypercall::expand_array(&page)?;
+                slot.populate(page);
+                Ok(())
+            })?;
             *grown = grown.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a word for `port`.
+    pub(crate) fn has(&self, port: Port) -> bool {
+        self.page((port.0 / fifo::WORDS_PER_PAGE) as usize)
+            .is_some()
+    }
+
+    /// Gives Xen all pages anew, with every port masked and nothing queued. The machine stands still.
+    ///
+    /// # Errors
+    ///
+    /// What Xen says.
+    pub(crate) fn restart(&self, vcpu: impl Fn(u32) -> Option<VcpuId>) -> Result {
+        for (cpu, control) in (0..).zip(self.controls.iter()) {
+            if let (Some(page), Some(vcpu)) = (control.page.as_ref(), vcpu(cpu)) {
+                fifo::prepare_control(page.memory());
+                for head in &control.heads {
+                    head.store(0, Ordering::Relaxed);
+                }
+                hypercall::init_control(page, 0, vcpu)?;
+            }
+        }
+        for page in self.words.iter().map_while(SetOnce::as_ref) {
+            fifo::prepare(page.memory());
+            hypercall::expand_array(page)?;
         }
         Ok(())
     }

@@ -18,27 +18,38 @@ use core::sync::atomic::{
     Ordering, //
 };
 use kernel::{
-    new_mutex,
     prelude::*,
-    sync::{
-        Arc,
-        Mutex, //
-    },
+    sync::Arc, //
 };
 use linux::{
     cpu::{
         self,
+        ipi::{
+            self,
+            Kind,
+            Sender, //
+        },
         Hotplug,
         HotplugListener, //
     },
-    ipi::{
-        self,
-        Kind,
-        Sender, //
+    new_delayed_call,
+    new_spinlock_irq, //
+    sync::{
+        irq_lock::SpinLockIrq,
+        rcu::grace_period, //
     },
-    rcu::grace_period,
+    vec::filled,
+    workqueue::delayed::DelayedCall, //
 };
-use xen_core::hypercall::event as hypercall;
+use xen_core::{
+    hypercall::event as hypercall,
+    resume::{
+        Registration,
+        Resume,
+        Stage,
+        Wake, //
+    },
+};
 
 impl LocalHandler for KindHandler {
     fn event(&self) {
@@ -51,8 +62,8 @@ struct KindHandler(Kind);
 
 /// The ports of one CPU.
 struct Ports {
-    _reschedule: LocalListener<KindHandler>,
-    _call: LocalListener<KindHandler>,
+    reschedule: LocalListener<KindHandler>,
+    call: LocalListener<KindHandler>,
 }
 
 /// The numbers of the ports, which senders read without a lock; 0 for none.
@@ -62,32 +73,51 @@ struct Numbers {
     call: AtomicU32,
 }
 
+impl Numbers {
+    fn set(&self, ports: &Ports) {
+        self.reschedule
+            .store(ports.reschedule.port().0, Ordering::Release);
+        self.call.store(ports.call.port().0, Ordering::Release);
+    }
+}
+
 #[pin_data]
 struct Cpus {
     events: Arc<Events>,
     numbers: KVec<Numbers>,
-    /// Whether calls can be handled; the lock of `ports` is held while that is found out.
+    /// Whether calls can be handled.
     calls: AtomicBool,
+    /// Finds that out, once there are two CPUs. It takes the lock under which CPUs come and go.
+    finder: Pin<KBox<DelayedCall<Cpus>>>,
+    /// A spinlock: it is looked at while the machine stands still.
     #[pin]
-    ports: Mutex<KVec<Option<Ports>>>,
+    ports: SpinLockIrq<KVec<Option<Ports>>>,
 }
 
 impl Cpus {
     fn new(events: Arc<Events>) -> Result<Arc<Self>> {
-        let (mut numbers, mut ports) = (KVec::new(), KVec::new());
-        for _ in 0..cpu::count() {
-            numbers.push(Numbers::default(), GFP_KERNEL)?;
-            ports.push(None, GFP_KERNEL)?;
-        }
-        Arc::pin_init(
-            pin_init!(Self {
+        let count = cpu::count() as usize;
+        let (numbers, ports) = (filled(count, Numbers::default)?, filled(count, || None)?);
+        let this = Arc::pin_init(
+            try_pin_init!(Self {
                 events,
                 numbers,
                 calls: AtomicBool::new(false),
-                ports <- new_mutex!(ports, "oxen_ipi_ports"),
+                finder: new_delayed_call!("oxen_ipi_find", Self::find)?,
+                ports <- new_spinlock_irq!(ports, "oxen_ipi_ports"),
             }),
             GFP_KERNEL,
-        )
+        )?;
+        // `stop` ends this circle.
+        this.finder.start(this.clone());
+        Ok(this)
+    }
+
+    fn find(&self) -> Option<u32> {
+        if !self.calls.load(Ordering::Relaxed) {
+            self.calls.store(ipi::find_handler(), Ordering::Release);
+        }
+        None
     }
 
     fn listen(&self, cpu: u32, kind: Kind, name: &str) -> Result<LocalListener<KindHandler>> {
@@ -121,27 +151,42 @@ impl Cpus {
 
 impl Hotplug for Cpus {
     fn online(&self, cpu: u32) -> Result {
-        let ports = Ports {
-            _reschedule: self.listen(cpu, Kind::Reschedule, "resched")?,
-            _call: self.listen(cpu, Kind::Call, "call")?,
-        };
-        if let Some(numbers) = self.numbers.get(cpu as usize) {
-            let (reschedule, call) = (ports._reschedule.port(), ports._call.port());
-            numbers.reschedule.store(reschedule.0, Ordering::Release);
-            numbers.call.store(call.0, Ordering::Release);
+        if self.events.vcpu(cpu).is_none() {
+            // The kernel's own way is good for all CPUs.
+            return Ok(());
         }
+        let ports = Ports {
+            reschedule: self.listen(cpu, Kind::Reschedule, "resched")?,
+            call: self.listen(cpu, Kind::Call, "call")?,
+        };
         let mut all = self.ports.lock();
-        if let Some(slot) = all.get_mut(cpu as usize) {
+        // With the lock held, so that a number is of the life of the domain that it is used in.
+        if let (Some(slot), Some(numbers)) =
+            (all.get_mut(cpu as usize), self.numbers.get(cpu as usize))
+        {
+            numbers.set(&ports);
             *slot = Some(ports);
         }
-        if !self.calls.load(Ordering::Relaxed) {
-            self.calls.store(ipi::find_handler(), Ordering::Release);
-        }
+        drop(all);
+        self.finder.schedule(0);
         Ok(())
     }
 
     fn offline(&self, cpu: u32) {
         self.end(cpu);
+    }
+}
+
+impl Resume for Cpus {
+    /// The ports have been bound anew, and have fired for what was on its way.
+    fn resume(&self, wake: Wake) {
+        if wake == Wake::Resumed {
+            for (numbers, ports) in self.numbers.iter().zip(self.ports.lock().iter()) {
+                if let Some(ports) = ports {
+                    numbers.set(ports);
+                }
+            }
+        }
     }
 }
 
@@ -163,6 +208,7 @@ impl Sender for Cpus {
 
 /// Events in the place of interrupts between CPUs, until this is dropped.
 pub(crate) struct Ipis {
+    _again: Registration,
     sender: Option<ipi::Ipis<Cpus>>,
     listener: Option<Pin<KBox<HotplugListener<Cpus>>>>,
     cpus: Arc<Cpus>,
@@ -177,6 +223,7 @@ impl Ipis {
     pub(crate) fn new(events: &Arc<Events>) -> Result<Self> {
         let cpus = Cpus::new(events.clone())?;
         let mut ipis = Self {
+            _again: Registration::new(Stage::Ports, cpus.clone())?,
             sender: None,
             listener: None,
             cpus: cpus.clone(),
@@ -191,6 +238,7 @@ impl Drop for Ipis {
     fn drop(&mut self) {
         self.sender = None;
         self.listener = None;
+        self.cpus.finder.stop();
         for cpu in cpu::possible() {
             self.cpus.end(cpu);
         }

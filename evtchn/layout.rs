@@ -57,6 +57,26 @@ impl Layout {
         Ok(())
     }
 
+    /// All ports are gone, and what Xen knew of the layout: masks everything and tells Xen again. The machine stands still.
+    pub(crate) fn restart(&self, vcpu: impl Fn(u32) -> Option<VcpuId>) {
+        match self {
+            Self::TwoLevel(bits) => bits.mask_all(),
+            Self::Fifo(fifo) => {
+                if let Err(error) = fifo.restart(vcpu) {
+                    pr_err!("Xen does not take the pages of the FIFO layout again ({error:?}): no events come.\n");
+                }
+            }
+        }
+    }
+
+    /// Whether there is a word for `port` already.
+    pub(crate) fn has(&self, port: Port) -> bool {
+        match self {
+            Self::TwoLevel(_) => port.0 < abi::event::two_level::PORTS,
+            Self::Fifo(fifo) => fifo.has(port),
+        }
+    }
+
     /// Masks a port.
     pub(crate) fn mask(&self, port: Port) {
         match self {

@@ -3,16 +3,20 @@
 //! Ports with an interrupt.
 
 use crate::{
-    channel::Channel,
+    channel::{
+        Channel,
+        Notifier, //
+    },
     event::{
         Handler,
         LocalHandler, //
     },
-    port::{
+    events::Listed as _,
+    port::PortState,
+    source::{
         Bound,
-        Local,
-        PortState, //
-    },
+        Local, //
+    }, //
 };
 use abi::types::Port;
 use kernel::{
@@ -25,12 +29,12 @@ use linux::irq::port::PortIrq;
 
 /// A port and its interrupt, with a name in `/proc/interrupts`.
 ///
-/// Drop waits for a running handler, then closes the port. In process context only, and never from the handler itself.
+/// Drop waits for a running handler, then closes the port, unless a [`Notifier`] is left. In process context only, and never from the handler itself.
 pub struct Listener<H: Handler> {
     // The order matters: the interrupt goes before the port.
     irq: PortIrq<Bound<H>>,
     _listed: Listed,
-    channel: Channel,
+    channel: Notifier,
 }
 
 /// Membership of a port in the list of those that listen.
@@ -63,7 +67,7 @@ impl<H: Handler> Listener<H> {
         Ok(Self {
             irq,
             _listed: listed,
-            channel,
+            channel: Notifier::new(channel)?,
         })
     }
 
@@ -77,6 +81,16 @@ impl<H: Handler> Listener<H> {
     #[inline]
     pub fn notify(&self) {
         self.channel.notify();
+    }
+
+    /// What fires the remote end's port from elsewhere. The port stays open until the last of these is dropped.
+    pub fn notifier(&self) -> Notifier {
+        self.channel.clone()
+    }
+
+    /// Tells whether the port is there: the domain was not restored elsewhere since it was bound.
+    pub fn is_current(&self) -> bool {
+        self.channel.is_current()
     }
 
     /// The handler.
@@ -108,11 +122,22 @@ impl<H: Handler> Listener<H> {
 ///
 /// Such a port has no [`Event`](crate::Event): only Xen and this guest fire it. Drop as for [`Listener`]; what is fired
 /// meanwhile is lost.
+///
+/// When the domain is restored elsewhere, it is bound anew and fires once.
 pub struct LocalListener<H: LocalHandler> {
     // The order matters: the interrupt goes before the port.
     _irq: PortIrq<Local<H>>,
     _listed: Listed,
-    channel: Channel,
+    port: LocalPort,
+}
+
+/// Closes a port that has been handed over.
+struct LocalPort(Arc<PortState>);
+
+impl Drop for LocalPort {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl<H: LocalHandler> LocalListener<H> {
@@ -128,27 +153,30 @@ impl<H: LocalHandler> LocalListener<H> {
         handler: Arc<H>,
     ) -> Result<Self> {
         let name = CString::try_from_fmt(name)?;
+        let (events, port) = (channel.events.clone(), channel.port());
+        events.layout().prefer(port);
         let state = PortState::new(
-            channel.events.clone(),
-            channel.port(),
+            events,
+            port,
             CString::try_from_fmt(fmt!("{}", name.to_str().unwrap_or("?")))?,
-            Some(cpu),
+            Some((cpu, channel.binding())),
         )?;
         state.list()?;
         let listed = Listed(state.clone());
-        channel.events.layout().prefer(channel.port());
+        channel.hand_over();
+        let port = LocalPort(state.clone());
         let local = Arc::new(Local { state, handler }, GFP_KERNEL)?;
         let irq = PortIrq::local(local, name, cpu, |local, irq| local.state.set_irq(irq))?;
         Ok(Self {
             _irq: irq,
             _listed: listed,
-            channel,
+            port,
         })
     }
 
-    /// The number of the port.
+    /// The number of the port; 0 for one that could not be bound anew.
     #[inline]
     pub fn port(&self) -> Port {
-        self.channel.port()
+        self.port.0.port()
     }
 }

@@ -17,6 +17,7 @@ use kernel::{
     prelude::*,
     sync::SetOnce, //
 };
+use linux::vec::filled;
 
 type Chunk = KVec<AtomicU64>;
 
@@ -55,11 +56,9 @@ impl Map {
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
-        let mut chunks = KVec::with_capacity(PAGES, GFP_KERNEL)?;
-        for _ in 0..PAGES {
-            chunks.push(SetOnce::new(), GFP_KERNEL)?;
-        }
-        Ok(Self { chunks })
+        Ok(Self {
+            chunks: filled(PAGES, SetOnce::new)?,
+        })
     }
 
     fn place(&self, port: Port) -> Option<&AtomicU64> {
@@ -73,6 +72,11 @@ impl Map {
         Entry::unpacked(self.place(port)?.load(Ordering::Acquire))
     }
 
+    /// Whether there is room for `port`.
+    pub(crate) fn has(&self, port: Port) -> bool {
+        self.place(port).is_some()
+    }
+
     /// Makes room for `port`.
     ///
     /// # Errors
@@ -84,12 +88,8 @@ impl Map {
             .get((port.0 / WORDS_PER_PAGE) as usize)
             .ok_or(ENOSPC)?;
         if slot.as_ref().is_none() {
-            let mut chunk = KVec::with_capacity(WORDS_PER_PAGE as usize, GFP_KERNEL)?;
-            for _ in 0..WORDS_PER_PAGE {
-                chunk.push(AtomicU64::new(0), GFP_KERNEL)?;
-            }
             // If somebody else was faster, theirs is as good.
-            slot.populate(chunk);
+            slot.populate(filled(WORDS_PER_PAGE as usize, || AtomicU64::new(0))?);
         }
         Ok(())
     }

@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of a port that somebody listens to, and the interrupt that it is.
+//! The state of a port that somebody listens to.
 
 use crate::{
-    event::{
-        Event,
-        Handler,
-        LocalHandler, //
+    channel::Binding,
+    events::{
+        Events,
+        Listed, //
     },
-    events::Events,
     map::Entry,
 };
 use abi::{
-    event::storm::{
-        History,
-        Rules, //
+    event::{
+        mask::{
+            reason,
+            Reasons, //
+        },
+        spread::Place,
+        storm::{
+            Burst,
+            History,
+            Rules, //
+        },
     },
     types::Port,
 };
@@ -24,43 +31,29 @@ use core::sync::atomic::{
     Ordering, //
 };
 use kernel::{
+    fmt,
     prelude::*,
     str::CString,
     sync::Arc, //
 };
 use linux::{
-    cpu::{
-        self,
-        CpuSet, //
+    cpu,
+    irq,
+    new_raw_spinlock, //
+    sync::{
+        counter::Counter,
+        raw_lock::RawSpinLock, //
     },
-    irq::port::Source,
-    new_raw_spinlock,
-    raw_lock::RawSpinLock, //
 };
 use xen_core::hypercall::event as hypercall;
 
-/// Reasons for a port to be masked. It is unmasked while there is none.
-mod reason {
-    /// The irq core wants it so.
-    pub(super) const IRQ: u32 = 1;
-    /// An event has not been ended.
-    pub(super) const EVENT: u32 = 2;
-    /// It is on the way to another CPU.
-    pub(super) const MOVE: u32 = 4;
-    /// It is made to fire.
-    pub(super) const POKE: u32 = 8;
-    /// It is listened to no more; its number may be another port by now, so its bits are not touched.
-    pub(super) const GONE: u32 = 1 << 31;
-}
-
 /// What belongs together, under a lock.
 struct Mask {
-    reasons: u32,
+    reasons: Reasons,
+    place: Place,
     /// Spurious events in a row.
     history: History,
-    /// The last upcall that fired this port, and how often it did.
-    upcall: u64,
-    repeated: u32,
+    burst: Burst,
 }
 
 /// A port that somebody listens to.
@@ -69,89 +62,63 @@ struct Mask {
 #[pin_data]
 pub(crate) struct PortState {
     events: Arc<Events>,
-    port: Port,
-    pub(crate) name: CString,
+    /// Its number, which changes when a local port is bound anew; 0 if that failed.
+    number: AtomicU32,
+    name: CString,
     irq: AtomicU32,
-    cpu: AtomicU32,
-    /// Whether it never leaves its CPU.
-    local: bool,
+    /// What it is bound to if it never leaves its CPU.
+    local: Option<Binding>,
     #[pin]
     mask: RawSpinLock<Mask>,
     /// Spurious events since the start.
-    total_spurious: AtomicU64,
+    total_spurious: Counter,
     /// When the event that is being held back is ended, in ticks; 0 for none.
     due: AtomicU64,
 }
 
 impl PortState {
-    /// A masked port; `cpu` if it is bound to one for ever.
+    /// A masked port; `local` if it is bound to a CPU for ever: to which, and as what.
     pub(crate) fn new(
         events: Arc<Events>,
         port: Port,
         name: CString,
-        cpu: Option<u32>,
+        local: Option<(u32, Binding)>,
     ) -> Result<Arc<Self>> {
-        let (local, cpu) = (cpu.is_some(), cpu.unwrap_or(0));
+        let cpu = local.map_or(0, |(cpu, _)| cpu);
         let mask = Mask {
-            reasons: reason::IRQ,
+            reasons: Reasons::new(reason::IRQ),
+            place: Place::new(cpu),
             history: History::default(),
-            upcall: 0,
-            repeated: 0,
+            burst: Burst::default(),
         };
         Arc::pin_init(
             pin_init!(Self {
                 events,
-                port,
+                number: AtomicU32::new(port.0),
                 name,
                 irq: AtomicU32::new(0),
-                cpu: AtomicU32::new(cpu),
-                local,
+                local: local.map(|(_, binding)| binding),
                 mask <- new_raw_spinlock!(mask, "oxen_evtchn_port"),
-                total_spurious: AtomicU64::new(0),
+                total_spurious: Counter::new(),
                 due: AtomicU64::new(0),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// The number of the port.
-    pub(crate) fn port(&self) -> Port {
-        self.port
-    }
-
-    /// Its interrupt, 0 before it has one.
-    pub(crate) fn irq(&self) -> u32 {
-        self.irq.load(Ordering::Relaxed)
-    }
-
-    /// The CPU that it fires on.
-    pub(crate) fn cpu(&self) -> u32 {
-        self.cpu.load(Ordering::Relaxed)
-    }
-
-    /// Whether it never leaves its CPU.
-    pub(crate) fn is_local(&self) -> bool {
-        self.local
-    }
-
-    /// Spurious events since the start.
-    pub(crate) fn total_spurious(&self) -> u64 {
-        self.total_spurious.load(Ordering::Relaxed)
-    }
-
-    /// Whether an event has not been ended.
-    pub(crate) fn is_held(&self) -> bool {
-        self.mask.lock().reasons & reason::EVENT != 0
-    }
-
     /// Lets upcalls find the interrupt.
     pub(crate) fn set_irq(&self, irq: u32) {
         self.irq.store(irq, Ordering::Relaxed);
+        self.find_by_number();
+    }
+
+    /// Has upcalls find the interrupt by the port's number.
+    fn find_by_number(&self) {
         let entry = Entry {
-            irq,
-            cpu: self.local.then_some(self.cpu()),
+            irq: self.irq(),
+            cpu: self.is_local().then_some(self.cpu()),
         };
-        self.events.map.set(self.port, Some(entry));
+        self.events.map.set(self.port(), Some(entry));
     }
 
     /// Puts it on the list of ports that are listened to.
@@ -159,57 +126,62 @@ impl PortState {
         self.events.list(self.clone())
     }
 
-    /// Takes it off, for good: whatever still holds an event of it changes nothing any more.
+    /// Closes a local port.
+    pub(crate) fn close(&self) {
+        // The domain does not stop between the look at the number and the close.
+        cpu::held(|_| {
+            if self.port() != Port(0) && !self.events.is_over() {
+                self.events.close(self.port(), true);
+            }
+        });
+    }
+
+    /// Takes it off the list, for good.
     pub(crate) fn forget(&self) {
-        self.mask(reason::GONE);
-        self.events.map.set(self.port, None);
+        self.abandon();
         self.events.unlist(self);
+    }
+
+    /// The events that it is one of.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Takes note that it has fired.
+    pub(crate) fn clear_pending(&self) {
+        self.events.layout().clear_pending(self.port());
     }
 
     /// Adds a reason to a locked port. Returns false if it is gone.
     fn add(&self, mask: &mut Mask, why: u32) -> bool {
-        if mask.reasons & reason::GONE != 0 {
-            return false;
-        }
-        if mask.reasons == 0 {
-            self.events.layout().mask(self.port);
-        }
-        mask.reasons |= why;
-        true
+        mask.reasons
+            .add(why, || self.events.layout().mask(self.port()))
     }
 
     /// Takes a reason from a locked port.
     fn remove(&self, mask: &mut Mask, why: u32) {
-        let before = mask.reasons;
-        mask.reasons &= !why;
-        if before != 0 && mask.reasons == 0 {
-            self.events.layout().unmask(self.port);
-        }
+        mask.reasons
+            .remove(why, || self.events.layout().unmask(self.port()));
     }
 
-    fn mask(&self, why: u32) {
+    /// Masks the port, for one more [`reason`].
+    pub(crate) fn mask(&self, why: u32) {
         self.add(&mut self.mask.lock(), why);
     }
 
-    fn unmask(&self, why: u32) {
+    /// Takes a [`reason`] away.
+    pub(crate) fn unmask(&self, why: u32) {
         self.remove(&mut self.mask.lock(), why);
     }
 
     /// Takes note of an event that is about to be handled.
-    fn ack(&self) {
-        let upcall = self.events.upcall_number(cpu::current());
+    pub(crate) fn ack(&self) {
+        let cpu = cpu::current();
         let mut mask = self.mask.lock();
-        if mask.reasons & reason::GONE != 0 {
-            return;
+        let layout = self.events.layout();
+        if mask.reasons.take_event(|| layout.ack(self.port())) {
+            mask.burst.fired((cpu, self.events.upcall_number(cpu)));
         }
-        mask.reasons |= reason::EVENT;
-        self.events.layout().ack(self.port);
-        mask.repeated = if mask.upcall == upcall {
-            mask.repeated.saturating_add(1)
-        } else {
-            1
-        };
-        mask.upcall = upcall;
     }
 
     /// Ends an event, now or, if the port is too busy for nothing, a little later.
@@ -218,9 +190,9 @@ impl PortState {
             per_second: cpu::ticks_per_second().into(),
         };
         let mut mask = self.mask.lock();
-        let mut wait = rules.repeated(mask.repeated);
+        let mut wait = rules.repeated(mask.burst.count());
         if spurious {
-            self.total_spurious.fetch_add(1, Ordering::Relaxed);
+            self.total_spurious.count();
             wait = wait.max(rules.spurious(&mut mask.history));
         } else {
             rules.useful(&mut mask.history);
@@ -235,8 +207,117 @@ impl PortState {
         self.events.later(due);
     }
 
-    /// Ends an event that was held back, if it is time. Returns when it will be.
-    pub(crate) fn end_if_due(&self, now: u64) -> Option<u64> {
+    /// Has the port fire on the CPU that `choose` gives. A few events may still come up where it was.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it is listened to no more or there is no CPU, `EINVAL` if that has no vCPU; what Xen says.
+    pub(crate) fn go(&self, choose: impl FnOnce() -> Option<u32>) -> Result {
+        self.go_locked(&mut self.mask.lock(), choose)
+    }
+
+    fn go_locked(&self, mask: &mut Mask, choose: impl FnOnce() -> Option<u32>) -> Result {
+        if !self.add(mask, reason::MOVE) {
+            return Err(ENODEV);
+        }
+        let old = mask.place.go(
+            || choose().ok_or(ENODEV),
+            |cpu| hypercall::bind_vcpu(self.port(), self.events.vcpu(cpu).ok_or(EINVAL)?),
+        );
+        if let Ok(old) = old {
+            let cpu = mask.place.cpu();
+            self.events.moved(old, cpu);
+            irq::port::moved(self.irq(), cpu);
+        }
+        self.remove(mask, reason::MOVE);
+        old.map(drop)
+    }
+
+    fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Binds a local port to what it was bound to.
+    fn bind_again(&self, binding: Binding) -> Result<Port> {
+        let vcpu = self.events.vcpu(self.cpu()).ok_or(EINVAL)?;
+        let port = match binding {
+            Binding::Virq(virq) => hypercall::bind_virq(virq, vcpu),
+            Binding::Ipi => hypercall::bind_ipi(vcpu),
+            Binding::Peer | Binding::Toolstack => Err(EINVAL),
+        }?;
+        // Nothing can be allocated here, but a domain gives its lowest numbers first, and had ports before.
+        if self.events.layout().has(port) && self.events.map.has(port) {
+            Ok(port)
+        } else {
+            let _ = hypercall::close(port);
+            Err(ENOSPC)
+        }
+    }
+
+    /// Makes the port fire.
+    pub(crate) fn poke(&self) {
+        let mut mask = self.mask.lock();
+        if self.add(&mut mask, reason::POKE) {
+            self.events.layout().set_pending(self.port());
+            self.remove(&mut mask, reason::POKE);
+        }
+    }
+}
+
+impl Listed for PortState {
+    fn port(&self) -> Port {
+        Port(self.number.load(Ordering::Relaxed))
+    }
+
+    fn irq(&self) -> u32 {
+        self.irq.load(Ordering::Relaxed)
+    }
+
+    fn cpu(&self) -> u32 {
+        self.mask.lock().place.cpu()
+    }
+
+    fn abandon(&self) {
+        // The number of one that is gone already may be another port's.
+        if self.add(&mut self.mask.lock(), reason::GONE) {
+            self.events.map.set(self.port(), None);
+        }
+    }
+
+    fn lose(&self) {
+        if self.is_local() {
+            self.events.map.set(self.port(), None);
+        } else {
+            self.abandon();
+        }
+    }
+
+    fn rebind(&self) {
+        let Some(binding) = self.local else {
+            return;
+        };
+        let bound = self.bind_again(binding);
+        if let Err(error) = &bound {
+            pr_err!(
+                "{} cannot be bound again ({error:?}).\n",
+                self.name.to_str().unwrap_or("?")
+            );
+        }
+        self.number
+            .store(bound.map_or(0, |port| port.0), Ordering::Relaxed);
+        if self.port() == Port(0) {
+            return;
+        }
+        self.find_by_number();
+        let layout = self.events.layout();
+        layout.prefer(self.port());
+        if self.mask.lock().reasons.is_none() {
+            layout.unmask(self.port());
+        }
+        self.poke();
+    }
+
+    fn end_if_due(&self, now: u64) -> Option<u64> {
         match self.due.load(Ordering::Acquire) {
             0 => None,
             due if due <= now => {
@@ -248,106 +329,25 @@ impl PortState {
         }
     }
 
-    /// Makes the port fire.
-    pub(crate) fn poke(&self) {
+    fn leave(&self, cpu: u32) -> Result {
         let mut mask = self.mask.lock();
-        if self.add(&mut mask, reason::POKE) {
-            self.events.layout().set_pending(self.port);
-            self.remove(&mut mask, reason::POKE);
+        if self.is_local() || mask.reasons.has(reason::GONE) || mask.place.cpu() != cpu {
+            return Ok(());
         }
+        self.go_locked(&mut mask, || self.events.choose(cpu::online()))
     }
 
-    /// Has the port fire on `cpu` from now on. A few events may still come up where it was.
-    pub(crate) fn move_to(&self, cpu: u32) -> Result {
-        let vcpu = self.events.vcpu(cpu).ok_or(EINVAL)?;
-        let mut mask = self.mask.lock();
-        if !self.add(&mut mask, reason::MOVE) {
-            return Err(ENODEV);
-        }
-        let moved = hypercall::bind_vcpu(self.port, vcpu);
-        if moved.is_ok() {
-            let old = self.cpu.swap(cpu, Ordering::Relaxed);
-            self.events.moved(old, cpu);
-        }
-        self.remove(&mut mask, reason::MOVE);
-        moved
-    }
-}
-
-/// A port and who handles its events.
-pub(crate) struct Bound<H> {
-    pub(crate) state: Arc<PortState>,
-    pub(crate) handler: Arc<H>,
-}
-
-impl<H: Handler> Source for Bound<H> {
-    fn ack(&self) {
-        self.state.ack();
-    }
-
-    fn mask(&self) {
-        self.state.mask(reason::IRQ);
-    }
-
-    fn mask_ack(&self) {
-        self.state.mask(reason::IRQ);
-        self.state.events.layout().clear_pending(self.state.port);
-    }
-
-    fn unmask(&self) {
-        self.state.unmask(reason::IRQ);
-    }
-
-    fn retrigger(&self) {
-        self.state.poke();
-    }
-
-    fn retarget(&self, cpus: &CpuSet<'_>) -> Option<u32> {
-        let cpu = self.state.events.choose(cpus.online())?;
-        self.state.move_to(cpu).ok().map(|()| cpu)
-    }
-
-    fn handle(this: &Arc<Self>) {
-        // The irq core may run the handler again without `ack`, for an event that came meanwhile.
-        this.state.mask(reason::EVENT);
-        this.handler.event(Event::new(this.state.clone()));
-    }
-}
-
-/// A port that never leaves its CPU, and who handles its events.
-pub(crate) struct Local<H> {
-    pub(crate) state: Arc<PortState>,
-    pub(crate) handler: Arc<H>,
-}
-
-impl<H: LocalHandler> Source for Local<H> {
-    // Only Xen and we fire such a port, so it is not masked meanwhile.
-    fn ack(&self) {
-        self.state.events.layout().clear_pending(self.state.port);
-    }
-
-    fn mask(&self) {
-        self.state.mask(reason::IRQ);
-    }
-
-    fn mask_ack(&self) {
-        self.mask();
-        self.ack();
-    }
-
-    fn unmask(&self) {
-        self.state.unmask(reason::IRQ);
-    }
-
-    fn retrigger(&self) {
-        self.state.poke();
-    }
-
-    fn retarget(&self, _cpus: &CpuSet<'_>) -> Option<u32> {
-        None
-    }
-
-    fn handle(this: &Arc<Self>) {
-        this.handler.event();
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = self.mask.lock().reasons.has(reason::EVENT);
+        writeln!(
+            f,
+            "port {} irq {} cpu {} spurious {} held {} {}",
+            self.port().0,
+            self.irq(),
+            self.cpu(),
+            self.total_spurious,
+            u8::from(held),
+            self.name.to_str().unwrap_or("?"),
+        )
     }
 }

@@ -25,7 +25,6 @@ use abi::hypercall::{
     version::FEATURE_CALLBACK_VECTOR,
 };
 use core::sync::atomic::{
-    AtomicBool,
     AtomicU32,
     Ordering, //
 };
@@ -59,12 +58,20 @@ use linux::{
             PerCpuVectors, //
         },
     },
+    power::shutdown::CrashHook,
+    vec::filled, //
 };
 use xen_core::{
     hypercall::{
         event as hypercall,
         hvm,
         version, //
+    },
+    resume::{
+        Registration,
+        Resume,
+        Stage,
+        Wake, //
     },
     Intx,
     Param, //
@@ -126,20 +133,16 @@ struct Apics {
     events: Arc<Events>,
     /// The vector that Xen raises on all CPUs, past their APICs; 0 if there is none.
     common: AtomicU32,
-    /// CPUs of which Xen was given a vector of their own.
-    own: KVec<AtomicBool>,
+    /// The vector of their own that Xen was given of CPUs, 0 if it was given none.
+    own: KVec<AtomicU32>,
 }
 
 impl Apics {
     fn new(events: Arc<Events>) -> Result<Arc<Self>> {
-        let mut own = KVec::new();
-        for _ in 0..cpu::count() {
-            own.push(AtomicBool::new(false), GFP_KERNEL)?;
-        }
         let apics = Self {
             events,
             common: AtomicU32::new(0),
-            own,
+            own: filled(cpu::count() as usize, || AtomicU32::new(0))?,
         };
         Ok(Arc::new(apics, GFP_KERNEL)?)
     }
@@ -147,7 +150,13 @@ impl Apics {
     fn has_own(&self, cpu: u32) -> bool {
         self.own
             .get(cpu as usize)
-            .is_some_and(|own| own.load(Ordering::Relaxed))
+            .is_some_and(|own| own.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Whether no CPU needs a vector of its own.
+    fn all_common(&self) -> bool {
+        let own = self.own.iter().any(|own| own.load(Ordering::Relaxed) != 0);
+        self.common.load(Ordering::Relaxed) != 0 && !own
     }
 
     /// Has Xen raise `vector` for `cpu`, through its APIC.
@@ -155,7 +164,7 @@ impl Apics {
         let vcpu = self.events.vcpu(cpu).ok_or(EAGAIN)?;
         // The first vector has to be ended already.
         if let Some(own) = self.own.get(cpu as usize) {
-            own.store(true, Ordering::Relaxed);
+            own.store(vector.into(), Ordering::Relaxed);
         }
         hvm::set_upcall_vector(vcpu, vector)
     }
@@ -261,7 +270,9 @@ struct Cpus {
 
 impl Hotplug for Cpus {
     fn online(&self, cpu: u32) -> Result {
-        self.events.online(cpu)?;
+        if !self.events.online(cpu)? {
+            return Ok(());
+        }
         if let Some(vectors) = &self.vectors {
             vectors.settle(cpu)?;
             if !arrives(&self.events, cpu)? {
@@ -288,12 +299,14 @@ fn arrives(events: &Arc<Events>, cpu: u32) -> Result<bool> {
     let before = events.upcall_number(cpu);
     events.layout().unmask(channel.port());
     hypercall::send(channel.port())?;
-    let mut waited = 0;
-    while events.upcall_number(cpu) == before && waited < PATIENCE_MS {
+    let mut arrived = false;
+    for _ in 0..PATIENCE_MS {
+        arrived = events.upcall_number(cpu) != before;
+        if arrived {
+            break;
+        }
         fsleep(Delta::from_millis(1));
-        waited += 1;
     }
-    let arrived = events.upcall_number(cpu) != before;
     events.layout().ack(channel.port());
     Ok(arrived)
 }
@@ -315,8 +328,41 @@ enum By {
     Intx(#[expect(dead_code)] Line<Pin0>),
 }
 
+/// Tells a domain that was restored how its upcalls are to come.
+struct Again {
+    callback: u64,
+    apics: Option<Arc<Apics>>,
+}
+
+impl Resume for Again {
+    fn resume(&self, wake: Wake) {
+        if wake == Wake::Cancelled {
+            return;
+        }
+        let mut told = hvm::set_param(Param::CallbackIrq, self.callback);
+        if let Some(apics) = &self.apics {
+            for (cpu, own) in (0..).zip(apics.own.iter()) {
+                let own = own.load(Ordering::Relaxed);
+                if let (1.., Some(vcpu)) = (own, apics.events.vcpu(cpu)) {
+                    // CAST: It was a vector.
+                    told = told.and(hvm::set_upcall_vector(vcpu, own as u8));
+                }
+            }
+        }
+        if let Err(error) = told {
+            pr_err!(
+                "Xen does not take the vectors of upcalls again ({error:?}): no events come.\n"
+            );
+        }
+    }
+}
+
 /// Upcalls, which come until this is dropped.
 pub(crate) struct Upcalls {
+    /// Comes up before the ports do.
+    _again: Registration,
+    /// Xen raises the callback for as long as an upcall is pending, and a crash kernel takes none: it would do nothing else.
+    _crash: Option<CrashHook>,
     by: By,
     /// Goes before the vectors, since it refers to them.
     cpus: Option<Pin<KBox<HotplugListener<Cpus>>>>,
@@ -358,6 +404,8 @@ impl Upcalls {
         let callback = common.map_or(CALLBACK_PER_VCPU, callback_via_vector);
         // From here on, the drop takes the callback away again.
         let mut upcalls = Self {
+            _again: Self::again(callback, Some(vectors.apics.clone()))?,
+            _crash: CrashHook::new(silence).ok(),
             by: By::Vectors(vectors.clone()),
             cpus: None,
         };
@@ -374,6 +422,8 @@ impl Upcalls {
         events.first_only();
         let handler = Arc::new(Pin0(events.clone()), GFP_KERNEL)?;
         let mut upcalls = Self {
+            _again: Self::again(callback, None)?,
+            _crash: CrashHook::new(silence).ok(),
             by: By::Intx(Line::new(irq, c"oxen-upcall", handler)?),
             cpus: None,
         };
@@ -385,6 +435,11 @@ impl Upcalls {
             return Err(EBUSY);
         }
         Ok(upcalls)
+    }
+
+    fn again(callback: u64, apics: Option<Arc<Apics>>) -> Result<Registration> {
+        let again = Arc::new(Again { callback, apics }, GFP_KERNEL)?;
+        Registration::new(Stage::Upcalls, again)
     }
 
     fn follow(
@@ -401,7 +456,7 @@ impl Upcalls {
     /// The way, for people.
     pub(crate) fn name(&self) -> &'static str {
         match &self.by {
-            By::Vectors(vectors) if vectors.apics.common.load(Ordering::Relaxed) != 0 => "callback",
+            By::Vectors(vectors) if vectors.apics.all_common() => "callback",
             By::Vectors(_) => "vector",
             By::Intx(_) => "intx",
         }
@@ -413,10 +468,14 @@ impl Upcalls {
     }
 }
 
+/// Has Xen raise no upcall. Also for the toolstack, which is told so that there are no PV drivers any more.
+fn silence() {
+    let _ = hvm::set_param(Param::CallbackIrq, CALLBACK_NONE);
+}
+
 impl Drop for Upcalls {
     fn drop(&mut self) {
-        // Also for the toolstack, which is told so that there are no PV drivers any more.
-        let _ = hvm::set_param(Param::CallbackIrq, CALLBACK_NONE);
+        silence();
         self.cpus = None;
     }
 }

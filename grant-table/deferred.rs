@@ -7,36 +7,32 @@
 //!
 //! The entries in the table and the pages must outlive the wait, so the module keeps itself loaded until the list is
 //! empty. Unloading anyway would mean to leak the pages for good, or to hand memory that a peer can write to somebody
-//! else.
+//! else. The driver that granted may go: nothing here refers to its code, see [`Owner`].
 
-use crate::table::Table;
+use crate::owner::Owner;
 use abi::types::GrantRef;
 use core::mem;
 use kernel::{
-    module::this_module,
-    new_spinlock_irq,
-    prelude::*,
-    sync::{
-        Arc,
-        SpinLockIrq, //
-    },
-    time::msecs_to_jiffies,
-    workqueue, //
+    prelude::*, //
 };
-use linux::module::ModulePin;
-
-/// Pause between two tries, in milliseconds.
-const RETRY_MS: u32 = 1000;
+use linux::{
+    module::{
+        this_module,
+        ModulePin, //
+    },
+    new_spinlock_irq,
+    sync::irq_lock::SpinLockIrq, //
+};
 
 /// A grant that waits for its peer, and the owner of its page.
-struct Waiting<T: ?Sized> {
+struct Waiting {
     gref: GrantRef,
     next: List,
     /// Dropped when the grant has ended.
-    _owner: T,
+    _owner: Owner,
 }
 
-type List = Option<KBox<Waiting<dyn Send>>>;
+type List = Option<KBox<Waiting>>;
 
 /// The list, and what is told of it.
 struct State {
@@ -80,80 +76,72 @@ impl Deferred {
         let state = self.state.lock();
         (state.count, state.lost)
     }
-}
 
-/// Keeps `gref`, and `owner` with it, until the peer lets go. For any context.
-pub(crate) fn add<T: Send + 'static>(table: &Arc<Table>, gref: GrantRef, owner: T) {
-    // Room first: if there is none, `owner` is still ours to leak.
-    let room = KBox::<Waiting<T>>::new_uninit(GFP_ATOMIC);
-    let mut state = table.deferred.state.lock();
-    match room {
-        Ok(room) => {
-            let next = state.list.take();
-            let waiting = Waiting {
-                gref,
-                next,
-                _owner: owner,
-            };
-            let waiting: KBox<Waiting<T>> = KBox::write(room, waiting);
-            state.list = Some(waiting);
-            state.count = state.count.saturating_add(1);
-            if state.pin.is_none() {
-                state.pin = ModulePin::new(this_module::<crate::GrantTable>());
+    /// Keeps `gref`, and `owner` with it, until the peer lets go. For any context; [`retry`](Self::retry) has to be
+    /// called from now and then.
+    pub(crate) fn add(&self, gref: GrantRef, owner: Owner) {
+        // Room first: if there is none, `owner` is still ours to leak.
+        let room = KBox::<Waiting>::new_uninit(GFP_ATOMIC);
+        let mut state = self.state.lock();
+        match room {
+            Ok(room) => {
+                let next = state.list.take();
+                let waiting = Waiting {
+                    gref,
+                    next,
+                    _owner: owner,
+                };
+                state.list = Some(KBox::write(room, waiting));
+                state.count = state.count.saturating_add(1);
+                if state.pin.is_none() {
+                    state.pin = ModulePin::new(this_module::<crate::Own>());
+                }
+            }
+            Err(_) => {
+                // The page stays allocated and the entry stays as it is: nothing can be reused.
+                mem::forget(owner);
+                state.lost = state.lost.saturating_add(1);
             }
         }
-        Err(_) => {
-            // The page stays allocated and the entry stays as it is: nothing can be reused.
-            mem::forget(owner);
-            state.lost = state.lost.saturating_add(1);
+        let told = mem::replace(&mut state.told, true);
+        drop(state);
+        if !told {
+            pr_warn!(
+                "reference {} should end, but its peer still uses the page, which is kept until it lets go; see oxen/grants/counters in debugfs for how many do\n",
+                gref.0
+            );
         }
     }
-    let told = mem::replace(&mut state.told, true);
-    drop(state);
-    if !told {
-        pr_warn!(
-            "reference {} should end, but its peer still uses the page, which is kept until it lets go; see oxen/grants/counters in debugfs for how many do\n",
-            gref.0
-        );
-    }
-    queue(table);
-}
 
-/// Has [`retry`] run after a pause, unless it will anyway.
-fn queue(table: &Arc<Table>) {
-    let _ = workqueue::system_power_efficient()
-        .enqueue_delayed(table.clone(), msecs_to_jiffies(RETRY_MS));
-}
-
-/// Tries each waiting grant once.
-pub(crate) fn retry(table: &Arc<Table>) {
-    let deferred = &table.deferred;
-    let mut list = mem::take(&mut deferred.state.lock().list);
-    while let Some(mut waiting) = list {
-        list = waiting.next.take();
-        match table.slot(waiting.gref).map(|slot| slot.revoke()) {
-            Some(Ok(())) => {
-                table.release(core::iter::once(waiting.gref));
+    /// Has `end` try each waiting grant once; it returns whether access has ended, and then the page is freed.
+    pub(crate) fn retry(&self, end: impl Fn(GrantRef) -> bool) -> Left {
+        let mut list = mem::take(&mut self.state.lock().list);
+        while let Some(mut waiting) = list {
+            list = waiting.next.take();
+            if end(waiting.gref) {
                 // Frees the page.
                 drop(waiting);
-                let mut state = deferred.state.lock();
+                let mut state = self.state.lock();
                 state.count = state.count.saturating_sub(1);
-            }
-            _ => {
-                let mut state = deferred.state.lock();
+            } else {
+                let mut state = self.state.lock();
                 waiting.next = state.list.take();
                 state.list = Some(waiting);
             }
         }
+        let mut state = self.state.lock();
+        if state.count > 0 {
+            Left::Some
+        } else {
+            Left::None(state.pin.take())
+        }
     }
-    let mut state = deferred.state.lock();
-    if state.count > 0 {
-        drop(state);
-        queue(table);
-    } else {
-        let pin = state.pin.take();
-        drop(state);
-        // The module may go from here on; its exit waits for this function to return.
-        drop(pin);
-    }
+}
+
+/// What [`Deferred::retry`] leaves.
+pub(crate) enum Left {
+    /// Grants that still wait.
+    Some,
+    /// None; what kept this module loaded.
+    None(Option<ModulePin>),
 }

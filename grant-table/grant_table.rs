@@ -15,19 +15,14 @@
 //! RAM that Xen replaces by its own, added when references run out and given back on unload. Implements Xen's public
 //! header `grant_table.h`; the rules of an entry are in [`abi::grant`].
 
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 use kernel::{
     debugfs,
     prelude::*, //
 };
-use linux::module::or_idle;
+use linux::{
+    module::or_idle,
+    power::shutdown::Hook, //
+};
 use xen_core::resume::{
     self,
     Stage, //
@@ -35,12 +30,16 @@ use xen_core::resume::{
 
 mod deferred;
 mod frame;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
+mod owner;
 mod pages;
 mod pool;
 mod stats;
 mod table;
 
 pub use self::{
+    owner::Owner,
     pages::GrantedPages,
     pool::{
         Grant,
@@ -48,6 +47,8 @@ pub use self::{
     },
 };
 pub use abi::grant::Access;
+
+linux::own_module!();
 
 module! {
     type: GrantTable,
@@ -63,6 +64,7 @@ struct Service {
     #[pin]
     _stats: debugfs::File<stats::Stats>,
     _dir: debugfs::Dir,
+    _shutdown: Pin<KBox<Hook<table::Table>>>,
     _resume: resume::Registration,
     _table: table::Opened,
 }
@@ -74,6 +76,7 @@ impl Service {
         let table = table::get()?;
         KBox::pin_init(
             try_pin_init!(Self {
+                _shutdown: Hook::new(table.clone())?,
                 _resume: resume::Registration::new(Stage::GrantTable, table.clone())?,
                 _dir: xen_core::debugfs_dir(c"grants").ok_or(ENODEV)?,
                 _stats <- stats::file(_dir, table),

@@ -3,7 +3,7 @@
 //! A queue's own stock of references.
 
 use crate::{
-    deferred,
+    owner::Owner,
     table::{
         self,
         Table, //
@@ -11,7 +11,7 @@ use crate::{
 };
 use abi::{
     grant::{
-        slots::FreeSlots,
+        places::Places,
         Access,
         Slot, //
     },
@@ -54,15 +54,24 @@ impl Grant {
 
 /// References reserved for one queue.
 ///
-/// Granting and ending take no lock and work in any context, on several CPUs at a time.
+/// Granting and ending take no lock and work in any context, on several CPUs at a time. Dropping the pool may sleep.
 ///
 /// # Invariants
 ///
-/// `refs` are references that are ours, each once. A free place has an inactive entry.
+/// `places` has references that are ours, each once. A free place has an inactive entry.
 pub struct Pool {
     table: Arc<Table>,
-    free: FreeSlots<AtomicU64, KVec<AtomicU32>>,
-    refs: KVec<AtomicU32>,
+    places: Places<AtomicU64, KVVec<AtomicU32>>,
+}
+
+/// Numbers in memory that need not be contiguous: a pool can have thousands.
+fn numbers(count: usize) -> Result<KVVec<AtomicU32>> {
+    let mut numbers = KVVec::with_capacity(count, GFP_KERNEL)?;
+    for _ in 0..count {
+        // It has the capacity.
+        let _ = numbers.push_within_capacity(AtomicU32::new(0));
+    }
+    Ok(numbers)
 }
 
 impl Pool {
@@ -70,26 +79,52 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if the table is full, `ENOMEM`.
+    /// `ENOBUFS` if the table is full, `ENOMEM`.
     pub fn new(count: usize) -> Result<Self> {
-        let table = table::get()?;
-        let mut links = KVec::with_capacity(count, GFP_KERNEL)?;
-        let mut refs = KVec::with_capacity(count, GFP_KERNEL)?;
-        for gref in Table::reserve(&table, count)? {
-            // Both have the capacity.
-            let _ = links.push_within_capacity(AtomicU32::new(0));
-            let _ = refs.push_within_capacity(AtomicU32::new(gref.0));
+        Self::of(table::get()?, count)
+    }
+
+    pub(crate) fn of(table: Arc<Table>, count: usize) -> Result<Self> {
+        Self::partly(table, count, count)
+    }
+
+    /// As [`new`](Self::new), for up to `most` grants at a time: those beyond `count` take a reference of the table when
+    /// they need it, and keep it in the pool.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn growing(count: usize, most: usize) -> Result<Self> {
+        Self::partly(table::get()?, count, most)
+    }
+
+    pub(crate) fn partly(table: Arc<Table>, count: usize, most: usize) -> Result<Self> {
+        let most = most.max(count);
+        let (refs, links, bare) = (numbers(most)?, numbers(most)?, numbers(most)?);
+        let reserved = Table::reserve(&table, count)?;
+        for (index, place) in refs.iter().enumerate() {
+            let gref = reserved.get(index).map_or(u32::MAX, |gref| gref.0);
+            place.store(gref, Ordering::Relaxed);
         }
+        let heads = [const { AtomicU64::new(0) }; 2];
         Ok(Self {
             table,
-            free: FreeSlots::new(AtomicU64::new(0), links),
-            refs,
+            places: Places::new(refs, heads, links, bare),
         })
     }
 
-    /// How many references the pool has, free or not.
-    pub fn size(&self) -> usize {
-        self.refs.len()
+    /// Has the table grow until `count` references are free in it, for a pool that had none to give. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn make_room(count: usize) -> Result {
+        Table::grow(&table::get()?, count)
+    }
+
+    /// How many references the pool has, free or not. Not for a fast path: it looks at each place.
+    pub fn held(&self) -> usize {
+        self.places.refs().count()
     }
 
     /// Lets `remote` use the page with frame number `gfn`. Returns `None` if no reference is free.
@@ -97,14 +132,13 @@ impl Pool {
     /// The page must stay allocated until access has ended.
     #[inline]
     pub fn grant(&self, remote: DomainId, gfn: Gfn, access: Access) -> Option<Grant> {
-        let place = self.free.take()?;
-        let gref = GrantRef(self.refs.get(place as usize)?.load(Ordering::Relaxed));
+        let (place, gref) = self.places.take(|| self.table.take_one())?;
         let permitted = self
             .table
             .slot(gref)
             .is_some_and(|slot| slot.permit(remote, gfn, access).is_ok());
         if !permitted {
-            self.free.put(place);
+            self.places.put(place);
             return None;
         }
         Some(Grant { place, gref })
@@ -119,7 +153,7 @@ impl Pool {
     pub fn end(&self, grant: Grant) -> Result<(), Grant> {
         match self.entry(&grant).map(|slot| slot.revoke()) {
             Some(Ok(())) => {
-                self.free.put(grant.place);
+                self.places.put(grant.place);
                 Ok(())
             }
             _ => Err(grant),
@@ -128,7 +162,11 @@ impl Pool {
 
     /// Ends access and drops `owner`, which keeps the page allocated; at once, or when the peer lets go. Returns whether
     /// it was at once.
-    pub fn end_or_defer<T: Send + 'static>(&self, grant: Grant, owner: T) -> bool {
+    pub fn end_or_defer(&self, grant: Grant, owner: impl Into<Owner>) -> bool {
+        self.end_with(grant, owner.into())
+    }
+
+    fn end_with(&self, grant: Grant, owner: Owner) -> bool {
         let Err(grant) = self.end(grant) else {
             return true;
         };
@@ -137,44 +175,29 @@ impl Pool {
             core::mem::forget(owner);
             return false;
         }
-        deferred::add(&self.table, grant.gref, owner);
-        // The place gets another reference, so that a peer which keeps pages does not use the pool up.
-        if let (Some(place), Some(other)) =
-            (self.refs.get(grant.place as usize), self.table.take_one())
-        {
-            place.store(other.0, Ordering::Relaxed);
-            self.free.put(grant.place);
-        } else if let Some(place) = self.refs.get(grant.place as usize) {
-            place.store(NONE, Ordering::Relaxed);
-        }
+        Table::defer(&self.table, grant.gref, owner);
+        // A peer that keeps pages does not use the pool up.
+        self.places.replace(grant.place, self.table.take_one());
         false
     }
 
     /// The entry of a grant, if the grant is of this pool.
     #[inline]
     fn entry(&self, grant: &Grant) -> Option<Slot<&RawMemory>> {
-        let gref = self.refs.get(grant.place as usize)?;
-        if gref.load(Ordering::Relaxed) != grant.gref.0 {
+        if self.places.get(grant.place)? != grant.gref {
             return None;
         }
         self.table.slot(grant.gref)
     }
 }
 
-/// Marks a place whose reference was deferred and could not be replaced.
-const NONE: u32 = u32::MAX;
-
 impl Drop for Pool {
     /// Gives the references back. Access that was not ended ends here, or later if the peer still uses the page.
     fn drop(&mut self) {
-        for gref in self.refs.iter() {
-            let gref = GrantRef(gref.load(Ordering::Relaxed));
-            if gref.0 == NONE {
-                continue;
-            }
+        for gref in self.places.refs() {
             match self.table.slot(gref).map(|slot| slot.revoke()) {
                 Some(Ok(())) => self.table.release(core::iter::once(gref)),
-                _ => deferred::add(&self.table, gref, ()),
+                _ => Table::defer(&self.table, gref, Owner::NOTHING),
             }
         }
     }

@@ -10,24 +10,6 @@ use kernel::{
     sync::Arc, //
 };
 
-/// One look at the table.
-pub(crate) struct Counts {
-    /// Frames mapped.
-    pub(crate) frames: u32,
-    /// Frames that Xen lets us have.
-    pub(crate) max_frames: usize,
-    /// References that drivers hold, granted or not.
-    pub(crate) in_use: usize,
-    /// Entries through which a peer may reach a page right now.
-    pub(crate) active: usize,
-    /// References that nobody holds.
-    pub(crate) free: usize,
-    /// References whose peer did not let go.
-    pub(crate) deferred: usize,
-    /// References lost for want of memory.
-    pub(crate) lost: usize,
-}
-
 /// What the file needs.
 pub(crate) struct Stats(Arc<Table>);
 

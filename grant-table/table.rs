@@ -4,14 +4,14 @@
 
 use crate::{
     deferred::{
-        self,
-        Deferred, //
+        Deferred,
+        Left, //
     },
     frame::{
         self,
         Frame, //
     },
-    stats::Counts, //
+    owner::Owner, //
 };
 use abi::{
     grant::{
@@ -32,20 +32,26 @@ use core::sync::atomic::{
 };
 use kernel::{
     new_mutex,
-    new_spinlock_irq,
-    prelude::*,
+    prelude::*, //
     sync::{
         Arc,
         Mutex,
-        SetOnce,
-        SpinLockIrq, //
+        SetOnce, //
     },
+    time::msecs_to_jiffies,
     workqueue::{
+        self,
         impl_has_delayed_work,
         new_delayed_work,
         DelayedWork,
         WorkItem, //
-    }, //
+    },
+};
+use linux::{
+    error::ENOBUFS,
+    new_spinlock_irq,
+    power::shutdown::Shutdown,
+    sync::irq_lock::SpinLockIrq, //
 };
 use xen_core::resume::{
     Resume,
@@ -61,23 +67,26 @@ kernel::sync::global_lock! {
 /// More frames than this are not used, whatever Xen allows: half a million references.
 const MAX_FRAMES: u32 = 1024;
 
+/// Pause between two tries to end what is deferred, in milliseconds.
+const RETRY_MS: u32 = 1000;
+
 /// The grant table.
 #[pin_data]
 pub(crate) struct Table {
     /// Frames in order; the empty ones at the end are not mapped yet. Reading takes no lock.
-    frames: KVec<SetOnce<Frame>>,
+    frames: KVVec<SetOnce<Frame>>,
     /// References that nobody holds.
     #[pin]
-    free: SpinLockIrq<FreeRefs<KVec<u32>>>,
+    free: SpinLockIrq<FreeRefs<KVVec<u32>>>,
     /// How many frames are mapped. Held while growing.
     #[pin]
     mapped: Mutex<u32>,
     /// References whose peer did not let go.
     #[pin]
-    pub(crate) deferred: Deferred,
+    deferred: Deferred,
     /// Retries what is deferred.
     #[pin]
-    pub(crate) work: DelayedWork<Table>,
+    work: DelayedWork<Table>,
     /// Whether the log was told that the table is full; the next success clears it.
     told_full: AtomicBool,
 }
@@ -90,7 +99,18 @@ impl WorkItem for Table {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        deferred::retry(&this);
+        let left = this.deferred.retry(|gref| {
+            let ended = this.slot(gref).is_some_and(|slot| slot.revoke().is_ok());
+            if ended {
+                this.release(core::iter::once(gref));
+            }
+            ended
+        });
+        match left {
+            Left::Some => Self::retry_later(&this),
+            // The module may go from here on; its exit waits for this function to return.
+            Left::None(pin) => drop(pin),
+        }
     }
 }
 
@@ -108,6 +128,46 @@ impl Resume for Table {
     }
 }
 
+/// One look at the table.
+pub(crate) struct Counts {
+    /// Frames mapped.
+    pub(crate) frames: u32,
+    /// Frames that Xen lets us have.
+    pub(crate) max_frames: usize,
+    /// References that drivers hold, granted or not.
+    pub(crate) in_use: usize,
+    /// Entries through which a peer may reach a page right now.
+    pub(crate) active: usize,
+    /// References that nobody holds.
+    pub(crate) free: usize,
+    /// References whose peer did not let go.
+    pub(crate) deferred: usize,
+    /// References lost for want of memory.
+    pub(crate) lost: usize,
+}
+
+impl Shutdown for Table {
+    /// The next kernel takes the frames for RAM, and all pages that were granted. Access ends, as far as peers let go.
+    fn shutdown(&self) {
+        let mut kept = 0usize;
+        for (number, frame) in (0..).zip(self.frames.iter()) {
+            let Some(frame) = frame.as_ref() else {
+                continue;
+            };
+            kept = free::of_frame(number)
+                .filter(|gref| frame.slot(gref.0).revoke().is_err())
+                .count()
+                .saturating_add(kept);
+            if let Err(error) = frame.give_back() {
+                pr_err!("Xen does not take grant table frame {number} back ({error:?}).\n");
+            }
+        }
+        if kept > 0 {
+            pr_warn!("{kept} pages are still in use by other domains, which the next kernel cannot know of: a domain that writes to them destroys its memory\n");
+        }
+    }
+}
+
 /// The table is there as long as this value lives: as long as the module.
 pub(crate) struct Opened(());
 
@@ -116,24 +176,7 @@ impl Opened {
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: The module's init calls this once, before anything else.
         unsafe { TABLE.init() };
-        let max = frame::limit()?.min(MAX_FRAMES);
-        let mut frames = KVec::with_capacity(max as usize, GFP_KERNEL)?;
-        for _ in 0..max {
-            frames
-                .push_within_capacity(SetOnce::new())
-                .map_err(|_| ENOMEM)?;
-        }
-        let table = Arc::pin_init(
-            try_pin_init!(Table {
-                frames,
-                free <- new_spinlock_irq!(FreeRefs::new(KVec::new()), "oxen_grant_free"),
-                mapped <- new_mutex!(0, "oxen_grant_mapped"),
-                deferred <- Deferred::new(),
-                work <- new_delayed_work!("oxen_grant_deferred"),
-                told_full: AtomicBool::new(false),
-            }? Error),
-            GFP_KERNEL,
-        )?;
+        let table = Table::new(frame::limit()?.min(MAX_FRAMES))?;
         Table::grow(&table, 1)?;
         *TABLE.lock() = Some(table);
         Ok(Self(()))
@@ -146,7 +189,7 @@ impl Drop for Opened {
         let table = TABLE.lock().take();
         if let Some(table) = table {
             // The last thing that the work does is to let this module go; wait until it is out of our code.
-            linux::work::flush(&table.work);
+            table.flush();
         }
     }
 }
@@ -161,6 +204,32 @@ pub(crate) fn get() -> Result<Arc<Table>> {
 }
 
 impl Table {
+    /// A table of up to `max` frames; it has none yet.
+    pub(crate) fn new(max: u32) -> Result<Arc<Self>> {
+        let mut frames = KVVec::with_capacity(max as usize, GFP_KERNEL)?;
+        for _ in 0..max {
+            frames
+                .push_within_capacity(SetOnce::new())
+                .map_err(|_| ENOMEM)?;
+        }
+        Arc::pin_init(
+            try_pin_init!(Table {
+                frames,
+                free <- new_spinlock_irq!(FreeRefs::new(KVVec::new()), "oxen_grant_free"),
+                mapped <- new_mutex!(0, "oxen_grant_mapped"),
+                deferred <- Deferred::new(),
+                work <- new_delayed_work!("oxen_grant_deferred"),
+                told_full: AtomicBool::new(false),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Waits until what retries is out of our code.
+    pub(crate) fn flush(&self) {
+        linux::workqueue::work::flush(&self.work);
+    }
+
     /// The entry of `gref`; `None` if its frame is not mapped.
     #[inline]
     pub(crate) fn slot(&self, gref: GrantRef) -> Option<Slot<&RawMemory>> {
@@ -172,9 +241,9 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if Xen allows no more, `ENOMEM`. None is taken then.
-    pub(crate) fn reserve(this: &Arc<Self>, count: usize) -> Result<KVec<GrantRef>> {
-        let mut taken = KVec::with_capacity(count, GFP_KERNEL)?;
+    /// `ENOBUFS` if Xen allows no more, `ENOMEM`. None is taken then.
+    pub(crate) fn reserve(this: &Arc<Self>, count: usize) -> Result<KVVec<GrantRef>> {
+        let mut taken = KVVec::with_capacity(count, GFP_KERNEL)?;
         // Somebody else may take what the growth brought; each round needs another frame, so this ends.
         while !this.take_into(&mut taken, count) {
             Self::grow(this, count)?;
@@ -197,8 +266,20 @@ impl Table {
         }
     }
 
+    /// Keeps `gref`, and `owner` with it, until the peer lets go. For any context.
+    pub(crate) fn defer(this: &Arc<Self>, gref: GrantRef, owner: Owner) {
+        this.deferred.add(gref, owner);
+        Self::retry_later(this);
+    }
+
+    /// Has what is deferred retried after a pause, unless it will be anyway.
+    fn retry_later(this: &Arc<Self>) {
+        let _ = workqueue::system_power_efficient()
+            .enqueue_delayed(this.clone(), msecs_to_jiffies(RETRY_MS));
+    }
+
     /// Takes `count` references if so many are free.
-    fn take_into(&self, taken: &mut KVec<GrantRef>, count: usize) -> bool {
+    fn take_into(&self, taken: &mut KVVec<GrantRef>, count: usize) -> bool {
         let mut free = self.free.lock();
         if free.len() < count {
             return false;
@@ -214,7 +295,7 @@ impl Table {
     }
 
     /// Maps frames until `count` references are free.
-    fn grow(this: &Arc<Self>, count: usize) -> Result {
+    pub(crate) fn grow(this: &Arc<Self>, count: usize) -> Result {
         let mut mapped = this.mapped.lock();
         loop {
             let free = this.free.lock().len();
@@ -228,18 +309,49 @@ impl Table {
                         "grant table full: {count} references wanted, {free} free in {number} frames, and Xen allows no more frames; raise max_grant_frames of this guest or attach fewer devices\n"
                     );
                 }
-                return Err(ENOSPC);
+                // Not ENOSPC: the disk is not full, and the xenstore says that of its quota.
+                return Err(ENOBUFS);
             };
-            let room = (number as usize)
-                .saturating_add(1)
-                .saturating_mul(ENTRIES_PER_FRAME as usize);
-            let larger = KVec::from_elem(0, room, GFP_KERNEL)?;
+            let larger = Self::room(number)?;
             place.populate(Frame::map(number)?);
-            let smaller = this.free.lock().grow(larger);
-            drop(smaller);
-            *mapped = number.saturating_add(1);
-            Self::adopt(this, number);
+            Self::extend(this, &mut mapped, larger);
         }
+    }
+
+    /// Room for the references of frame `number` and those before it. Not contiguous: it can be megabytes.
+    fn room(number: u32) -> Result<KVVec<u32>> {
+        let room = (number as usize)
+            .saturating_add(1)
+            .saturating_mul(ENTRIES_PER_FRAME as usize);
+        Ok(KVVec::from_elem(0, room, GFP_KERNEL)?)
+    }
+
+    /// Takes the next frame, which is in its place, into use.
+    fn extend(this: &Arc<Self>, mapped: &mut u32, larger: KVVec<u32>) {
+        let number = *mapped;
+        let smaller = this.free.lock().grow(larger);
+        drop(smaller);
+        *mapped = number.saturating_add(1);
+        Self::adopt(this, number);
+    }
+
+    /// Adds `frame`, which no Xen knows, for tests.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn add_plain(this: &Arc<Self>, frame: Frame) -> Result {
+        let mut mapped = this.mapped.lock();
+        let larger = Self::room(*mapped)?;
+        this.frames
+            .get(*mapped as usize)
+            .ok_or(EINVAL)?
+            .populate(frame);
+        Self::extend(this, &mut mapped, larger);
+        Ok(())
+    }
+
+    /// Frame `number`, for tests.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn frame(&self, number: usize) -> Option<&Frame> {
+        self.frames.get(number)?.as_ref()
     }
 
     /// Takes the references of a new frame into use. An earlier kernel or firmware may have left some active: they end
@@ -248,7 +360,7 @@ impl Table {
         for gref in free::of_frame(number) {
             match this.slot(gref).map(|slot| slot.revoke()) {
                 Some(Ok(())) => this.release(core::iter::once(gref)),
-                _ => deferred::add(this, gref, ()),
+                _ => Self::defer(this, gref, Owner::NOTHING),
             }
         }
     }

@@ -25,10 +25,11 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
-        Full, //
+        Full,
+        Relaxed, //
     },
 };
-use linux::{
+use linux::mm::{
     memremap::MappedFrame,
     pages::OwnedPages, //
 };
@@ -39,10 +40,10 @@ use linux::{
 ///
 /// # Invariants
 ///
-/// The first `replaced` frames of `ram` are Xen's, the others are plain RAM.
+/// The first `replaced` frames of `ram` are Xen's, the others are plain RAM or, if Xen had none left, nothing.
 pub struct XenFrames {
     ram: ManuallyDrop<OwnedPages>,
-    replaced: usize,
+    replaced: Atomic<usize>,
 }
 
 impl XenFrames {
@@ -52,22 +53,47 @@ impl XenFrames {
     ///
     /// `EINVAL` when the space has no such frames, `ENOMEM`.
     pub fn new(space: Space, index: u64, count: usize) -> Result<Self> {
-        let mut frames = Self {
-            ram: ManuallyDrop::new(OwnedPages::new(count)?),
-            replaced: 0,
-        };
-        let mut replaced = 0usize;
+        let frames = Self::plain(count)?;
         let result = (index..)
             .zip(frames.ram.gfns())
             .try_for_each(|(index, gfn)| {
                 // SAFETY: The frame is ours, holds nothing yet, and is reached only as shared memory.
                 unsafe { memory::add_to_physmap(space, index, gfn) }?;
-                replaced = replaced.wrapping_add(1);
+                // INVARIANT: One more is Xen's, also if the next one fails.
+                frames.replaced.add(1, Relaxed);
                 Ok(())
             });
-        // INVARIANT: So many are Xen's, also when the next one failed.
-        frames.replaced = replaced;
         result.map(|()| frames)
+    }
+
+    /// RAM of which nothing is Xen's; tests need no more.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn plain(count: usize) -> Result<Self> {
+        Ok(Self {
+            ram: ManuallyDrop::new(OwnedPages::new(count)?),
+            replaced: Atomic::new(0),
+        })
+    }
+
+    /// Gives the frames back to Xen: what is reached here is RAM from then on. May be called more than once.
+    ///
+    /// # Errors
+    ///
+    /// What Xen says. There may be no memory behind the frames then.
+    pub fn give_back(&self) -> Result {
+        let replaced = self.replaced.xchg(0, Full);
+        self.ram.gfns().take(replaced).try_for_each(|gfn| {
+            // SAFETY: The frame is reached only through this value and only as shared memory, whose values mean nothing
+            // while there is none.
+            unsafe { memory::remove_from_physmap(gfn) }?;
+            match memory::populate_physmap(&mut [gfn])? {
+                0 => Err(ENOMEM),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// The frames as shared memory.
@@ -92,13 +118,9 @@ impl XenFrames {
 
 impl Drop for XenFrames {
     fn drop(&mut self) {
+        let returned = self.give_back();
         // SAFETY: The field is not used after this.
         let ram = unsafe { ManuallyDrop::take(&mut self.ram) };
-        let returned = ram.gfns().take(self.replaced).try_for_each(|gfn| {
-            // SAFETY: The frame was only reached through this value, and is populated again before it is freed.
-            unsafe { memory::remove_from_physmap(gfn) }?;
-            memory::populate_physmap(gfn)
-        });
         if let Err(error) = returned {
             // There may be no memory behind it: nobody may get it.
             pr_warn!("A frame could not be made RAM again ({error:?}): it is lost until the next boot.\n");
@@ -136,7 +158,7 @@ impl EventPage {
     }
 
     pub(crate) fn given_to_xen() {
-        XEN_HAS_EVENT_PAGES.store(1, kernel::sync::atomic::Relaxed);
+        XEN_HAS_EVENT_PAGES.store(1, Relaxed);
     }
 
     pub(crate) fn released_by_xen() {
@@ -148,7 +170,7 @@ impl Drop for EventPage {
     fn drop(&mut self) {
         // SAFETY: The field is not used after this.
         let ram = unsafe { ManuallyDrop::take(&mut self.0) };
-        if XEN_HAS_EVENT_PAGES.load(kernel::sync::atomic::Relaxed) != 0 {
+        if XEN_HAS_EVENT_PAGES.load(Relaxed) != 0 {
             pr_warn!("A page of event words was dropped before the event channels were reset: it is lost.\n");
             ram.leak();
         }

@@ -10,7 +10,10 @@ use kernel::{
     pci,
     prelude::*, //
 };
-use linux::platform;
+use linux::{
+    pci::Info,
+    platform, //
+};
 
 /// How upcalls come through the platform device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub fn intx() -> Option<Intx> {
 /// The driver; its data is the bound device.
 pub(crate) struct PlatformDevice;
 
-kernel::pci_device_table!(
+linux::pci_device_table!(
     PCI_TABLE,
     <PlatformDevice as pci::Driver>::IdInfo,
     [(pci::DeviceId::from_id(pci::Vendor::XEN, 0x0001), ())]
@@ -48,7 +51,7 @@ impl pci::Driver for PlatformDevice {
 
     fn probe<'bound>(
         device: &'bound pci::Device<Core<'_>>,
-        _info: Option<&'bound Self::IdInfo>,
+        _info: Info<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self, Error> + 'bound {
         // Routes the pin, too.
         device.enable_device_mem()?;

@@ -18,6 +18,7 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use linux::power::shutdown::Shutdown;
 
 /// The shared info page, which is `abi::shared::Memory`.
 ///
@@ -53,6 +54,15 @@ pub(crate) fn map() -> Result<SharedInfo> {
     let frames = XenFrames::new(Space::SharedInfo, 0, 1)
         .inspect_err(|error| pr_err!("Xen does not map its shared info page ({error:?}).\n"))?;
     Ok(SharedInfo(Arc::new(frames, GFP_KERNEL)?))
+}
+
+impl Shutdown for SharedInfo {
+    /// The next kernel takes the page for RAM. Nobody here reads the time or events any more.
+    fn shutdown(&self) {
+        if let Err(error) = self.0.give_back() {
+            pr_err!("Xen does not take its shared info page back ({error:?}).\n");
+        }
+    }
 }
 
 impl Resume for SharedInfo {

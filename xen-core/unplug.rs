@@ -5,6 +5,10 @@
 //! An emulated disk and its twin of ours are the same data: both at once destroy it. So the emulated ones are unplugged
 //! when this module is loaded, unless Linux already uses them; then a disk of ours must stay away.
 
+use crate::resume::{
+    Resume,
+    Wake, //
+};
 use abi::unplug::{
     Kinds,
     BASE,
@@ -77,4 +81,15 @@ pub(crate) fn unplug(kinds: Kinds) {
         }
     }
     ports.write_u16(MAGIC, kinds.mask());
+}
+
+/// A domain that was restored has a new device model, which emulates all again.
+pub(crate) struct Again(pub(crate) Kinds);
+
+impl Resume for Again {
+    fn late(&self, wake: Wake) {
+        if wake == Wake::Resumed {
+            unplug(self.0);
+        }
+    }
 }

@@ -16,15 +16,21 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use linux::module::or_idle;
+use linux::{
+    module::or_idle,
+    power::shutdown::Hook, //
+};
 
+pub mod balloon;
 mod debugfs;
 mod detect;
+pub mod foreign;
 pub mod frame;
 pub mod hypercall;
 mod platform;
 pub mod resume;
 mod shared_info;
+mod suspend;
 mod unplug;
 
 pub use abi::hypercall::hvm::Param;
@@ -45,6 +51,10 @@ pub use platform::{
 pub use shared_info::{
     shared_info,
     SharedInfo, //
+};
+pub use suspend::{
+    can_suspend,
+    suspend, //
 };
 pub use unplug::{
     emulated_twin_attached,
@@ -68,23 +78,28 @@ linux::text_param!(
 
 /// What the other crates reach through functions of this one, from `init` until the drop.
 struct Globals {
-    _resume: resume::Registration,
+    _shutdown: Pin<KBox<Hook<SharedInfo>>>,
+    _resume: [resume::Registration; 2],
     _file: Pin<KBox<File<debugfs::Facts>>>,
 }
 
 impl Globals {
-    fn new() -> Result<Self> {
+    fn new(kinds: Kinds) -> Result<Self> {
         let page = shared_info::map()?;
-        let registration = resume::Registration::new(
-            resume::Stage::SharedInfo,
-            Arc::new(page.clone(), GFP_KERNEL)?,
-        )?;
+        let shared = Arc::new(page.clone(), GFP_KERNEL)?;
+        let shutdown = Hook::new(shared.clone())?;
+        let again = Arc::new(unplug::Again(kinds), GFP_KERNEL)?;
+        let registrations = [
+            resume::Registration::new(resume::Stage::SharedInfo, shared)?,
+            resume::Registration::new(resume::Stage::SharedInfo, again)?,
+        ];
         let root = Dir::new(c"oxen");
         let file = KBox::pin_init(debugfs::file(&root), GFP_KERNEL)?;
         *shared_info::PAGE.lock() = Some(page);
         *debugfs::ROOT.lock() = Some(root);
         Ok(Self {
-            _resume: registration,
+            _shutdown: shutdown,
+            _resume: registrations,
             _file: file,
         })
     }
@@ -120,7 +135,7 @@ impl Running {
     fn new(module: &'static ThisModule) -> Result<Pin<KBox<Self>>> {
         let xen = detect::detect()?;
         let kinds = kinds()?;
-        let globals = Globals::new()?;
+        let globals = Globals::new(kinds)?;
         unplug::unplug(kinds);
         pr_info!("Xen {}.{}\n", xen.version.major, xen.version.minor);
         KBox::pin_init(
@@ -146,11 +161,10 @@ impl kernel::Module for XenCore {
             platform::PIN.init();
             resume::CHAIN.init();
             shared_info::PAGE.init();
-            linux::hvc::load();
         }
-        Ok(Self {
-            _running: or_idle(Running::new(module))?,
-        })
+        linux::hvc::load()?;
+        let running = or_idle(Running::new(module)).inspect_err(|_| linux::hvc::unload())?;
+        Ok(Self { _running: running })
     }
 }
 

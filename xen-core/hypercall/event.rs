@@ -33,6 +33,7 @@ use abi::{
     },
 };
 use kernel::prelude::*;
+use linux::error::EOPNOTSUPP;
 
 /// Makes an event channel operation.
 fn operation<T: Pod>(number: usize, argument: &mut T) -> Result {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where frames of this guest lie: `memory.h`. Only [`crate::frame`] uses it.
+//! Where frames of this guest lie: `memory.h`. Only [`crate::frame`], [`crate::foreign`] and [`crate::balloon`] use it.
 
 use super::command;
 use abi::{
@@ -60,21 +60,38 @@ pub(crate) unsafe fn remove_from_physmap(gfn: Gfn) -> Result {
     .map(|_| ())
 }
 
-/// Puts RAM at `gfn`, where nothing lies.
-pub(crate) fn populate_physmap(gfn: Gfn) -> Result {
-    let mut extent = gfn.0;
+/// Frees what lies at the frames, from the first on; returns at how many.
+///
+/// # Safety
+///
+/// The frames are RAM, and nobody reads or writes there until it is populated again.
+pub(crate) unsafe fn decrease_reservation(frames: &mut [Gfn]) -> Result<usize> {
+    // SAFETY: By the requirements of this function.
+    unsafe { reservation(memory::DECREASE_RESERVATION, frames) }
+}
+
+/// Puts RAM at the frames, where nothing lies, from the first on; returns at how many.
+pub(crate) fn populate_physmap(frames: &mut [Gfn]) -> Result<usize> {
+    // SAFETY: Memory that appears where none was is no harm.
+    unsafe { reservation(memory::POPULATE_PHYSMAP, frames) }
+}
+
+/// # Safety
+///
+/// The command takes a reservation, and what it does at the frames breaks nothing that Rust relies on.
+unsafe fn reservation(number: usize, frames: &mut [Gfn]) -> Result<usize> {
+    let extents = frames.len();
     let mut argument = Reservation {
-        extent_start: core::ptr::from_mut(&mut extent) as u64,
-        extents: 1,
+        extent_start: frames.as_mut_ptr() as u64,
+        // CAST: `usize` has 64 bits.
+        extents: extents as u64,
         order: 0,
         flags: 0,
         domain: DomainId::SELF,
         pad: [0; 3],
     };
-    // SAFETY: Number and structure belong together; the one extent lives through the call. Memory that appears where
-    // none was is no harm.
-    match unsafe { command(Hypercall::MemoryOp, memory::POPULATE_PHYSMAP, &mut argument) }? {
-        1 => Ok(()),
-        _ => Err(ENOMEM),
-    }
+    // SAFETY: Number and structure belong together; the extents live through the call. The rest by the requirements of
+    // this function.
+    let done = unsafe { command(Hypercall::MemoryOp, number, &mut argument) }?;
+    Ok(done.min(extents))
 }

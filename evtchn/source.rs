@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The interrupts that ports are.
+
+use crate::{
+    event::{
+        Event,
+        Handler,
+        LocalHandler, //
+    },
+    port::PortState, //
+};
+use abi::event::mask::reason;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use linux::{
+    cpu::CpuSet,
+    irq::port::Source, //
+};
+
+/// A port and who handles its events.
+pub(crate) struct Bound<H> {
+    pub(crate) state: Arc<PortState>,
+    pub(crate) handler: Arc<H>,
+}
+
+impl<H: Handler> Source for Bound<H> {
+    fn ack(&self) {
+        self.state.ack();
+    }
+
+    fn mask(&self) {
+        self.state.mask(reason::IRQ);
+    }
+
+    fn mask_ack(&self) {
+        self.state.mask(reason::IRQ);
+        self.state.clear_pending();
+    }
+
+    fn unmask(&self) {
+        self.state.unmask(reason::IRQ);
+    }
+
+    fn retrigger(&self) {
+        self.state.poke();
+    }
+
+    fn retarget(&self, cpus: &CpuSet<'_>) -> Result {
+        self.state.go(|| self.state.events().choose(cpus.online()))
+    }
+
+    fn handle(this: &Arc<Self>) {
+        // The irq core may run the handler again without `ack`, for an event that came meanwhile.
+        this.state.mask(reason::EVENT);
+        this.handler.event(Event::new(this.state.clone()));
+    }
+}
+
+/// A port that never leaves its CPU, and who handles its events.
+pub(crate) struct Local<H> {
+    pub(crate) state: Arc<PortState>,
+    pub(crate) handler: Arc<H>,
+}
+
+impl<H: LocalHandler> Source for Local<H> {
+    // Only Xen and we fire such a port, so it is not masked meanwhile.
+    fn ack(&self) {
+        self.state.clear_pending();
+    }
+
+    fn mask(&self) {
+        self.state.mask(reason::IRQ);
+    }
+
+    fn mask_ack(&self) {
+        self.mask();
+        self.ack();
+    }
+
+    fn unmask(&self) {
+        self.state.unmask(reason::IRQ);
+    }
+
+    fn retrigger(&self) {
+        self.state.poke();
+    }
+
+    fn retarget(&self, _cpus: &CpuSet<'_>) -> Result {
+        Err(EINVAL)
+    }
+
+    fn handle(this: &Arc<Self>) {
+        this.handler.event();
+    }
+}
