@@ -16,9 +16,11 @@ use kernel::{
 };
 
 use crate::{
-    client::Client,
-    scan::Scan,
-    store::text, //
+    bus::scan::Scan,
+    store::{
+        client::Client,
+        text, //
+    },
 };
 
 /// The files.
@@ -46,13 +48,15 @@ impl Files {
 
 fn show_store(client: &Arc<Client>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let counters = &client.counters;
-    let (waiting, abandoned) = client.state().lock().outstanding.usage();
+    let (waiting, abandoned) = client.state().outstanding.usage();
     writeln!(f, "requests {}", counters.requests.load(Relaxed))?;
     writeln!(f, "replies {}", counters.replies.load(Relaxed))?;
     writeln!(f, "waiting {waiting}")?;
     writeln!(f, "abandoned {abandoned}")?;
     writeln!(f, "timeouts {}", counters.timeouts.load(Relaxed))?;
     writeln!(f, "late_replies {}", counters.late.load(Relaxed))?;
+    writeln!(f, "transactions {}", client.transactions().taken())?;
+    writeln!(f, "transactions_undone {}", counters.undone.load(Relaxed))?;
     writeln!(f, "watches {}", client.watches().count())?;
     writeln!(f, "watch_events {}", counters.events.load(Relaxed))?;
     writeln!(f, "stray_watch_events {}", counters.strays.load(Relaxed))?;
@@ -76,7 +80,7 @@ fn show_devices(scan: &Arc<Scan>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 device.state().name(),
                 device.otherend_state().name(),
                 device.otherend_id().0,
-                text(device.otherend()),
+                text(&device.otherend()),
             )
         });
     });

@@ -1,29 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The client and its thread, with a server of the tests at the other end of the page.
+//! The client, its thread and what follows keys, with a server of the tests at the other end of the page.
 
-use abi::{
-    shared::{
-        Memory,
-        RawMemory, //
-    },
-    xenstore::{
-        stream::Assembler,
-        wire::{
-            Header,
-            Kind, //
-        },
-    },
+mod server;
+
+use abi::xenstore::{
+    shares::User,
+    wire::Kind, //
 };
-use core::ops::Deref;
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            ordering::{
-                Full,
-                Relaxed, //
-            },
+            ordering::Relaxed,
             Atomic, //
         },
         Arc, //
@@ -31,287 +20,41 @@ use kernel::{
     time::Delta,
 };
 use linux::{
-    kthread::{
-        self,
-        Thread, //
+    error::{
+        ECONNRESET,
+        EPROTO, //
     },
     new_wait_queue,
-    pages::OwnedPages,
-    wait::{
+    sync::wait::{
         Sleep,
         WaitQueue,
         Woken, //
     },
+    workqueue::kthread::Thread, //
 };
 
+pub(crate) use self::server::{
+    Fixture,
+    COLLIDING, //
+};
+
+use self::server::LONG;
 use crate::{
-    client::Client,
-    doorbell::Doorbell,
-    pump::Pump,
-    store::Store,
-    watch::WatchHandler, //
+    follow::{
+        Complaints,
+        Follow,
+        Following, //
+    },
+    store::{
+        body::Message,
+        client::Within,
+        request::{
+            Owner,
+            Receiver, //
+        },
+        watches::WatchHandler, //
+    },
 };
-
-/// Offsets in `struct xenstore_domain_interface`.
-const REPLIES: usize = 1024;
-const REQ_CONS: usize = 2048;
-const REQ_PROD: usize = 2052;
-const RSP_CONS: usize = 2056;
-const RSP_PROD: usize = 2060;
-const FEATURES: usize = 2064;
-const CONNECTION: usize = 2068;
-
-/// Bytes in the longest value that is read and written here: more than a ring holds.
-const LONG: usize = 4000;
-
-/// What client and server share: the page, and what wakes the server.
-#[pin_data]
-struct Desk {
-    page: OwnedPages,
-    rung: Atomic<bool>,
-    #[pin]
-    wait: WaitQueue,
-    /// Requests that the server keeps back.
-    held: Atomic<u32>,
-}
-
-impl Desk {
-    fn new() -> Result<Arc<Self>> {
-        let page = OwnedPages::new(1)?;
-        // Indices that are about to wrap.
-        for index in [REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD] {
-            page.memory().store_u32(index, u32::MAX - 99);
-        }
-        page.memory().store_u32(FEATURES, 1);
-        Arc::pin_init(
-            pin_init!(Self {
-                page,
-                rung: Atomic::new(false),
-                wait <- new_wait_queue!("xenbus::kunit"),
-                held: Atomic::new(0),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    fn ring(&self) {
-        self.rung.store(true, Relaxed);
-        self.wait.wake_all();
-    }
-
-    fn wait(&self, mut condition: impl FnMut() -> bool) {
-        let _ = self
-            .wait
-            .wait(Sleep::Idle, None, || condition() || kthread::should_stop());
-    }
-}
-
-/// Lets the client's ring share the page.
-struct Shared(Arc<Desk>);
-
-impl Deref for Shared {
-    type Target = RawMemory;
-
-    fn deref(&self) -> &Self::Target {
-        self.0.page.memory()
-    }
-}
-
-/// The server. What it does with a request, its first string says.
-struct Server {
-    desk: Arc<Desk>,
-    client: Arc<Client>,
-    req_cons: u32,
-    rsp_prod: u32,
-    held: Option<Header>,
-    /// The body of the last request for a watch, which is also that of its event.
-    watch: KVec<u8>,
-}
-
-impl Server {
-    fn memory(&self) -> &RawMemory {
-        self.desk.page.memory()
-    }
-
-    fn run(mut self) -> Result {
-        let mut assembler = Assembler::new();
-        while !kthread::should_stop() {
-            if self.memory().load_acquire_u32(CONNECTION) != 0 {
-                self.start_anew();
-                assembler.reset();
-            }
-            let mut body = KVec::new();
-            let message = assembler.step(|into| self.take(into)).map_err(|_| EPROTO)?;
-            let Some(message) = message else {
-                let desk = self.desk.clone();
-                desk.wait(|| desk.rung.xchg(false, Full));
-                continue;
-            };
-            let header = message.header;
-            body.extend_from_slice(message.body, GFP_KERNEL)?;
-            self.serve(header, body)?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, into: &mut [u8]) -> usize {
-        let producer = self.memory().load_acquire_u32(REQ_PROD);
-        let mut got = 0;
-        for byte in into {
-            if self.req_cons == producer {
-                break;
-            }
-            let at = self.req_cons as usize % 1024;
-            self.memory().read(at, core::slice::from_mut(byte));
-            self.req_cons = self.req_cons.wrapping_add(1);
-            got += 1;
-        }
-        self.memory().store_release_u32(REQ_CONS, self.req_cons);
-        // There is room for the rest of what the client sends.
-        if got != 0 {
-            self.client.doorbell().ring();
-        }
-        got
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            let (desk, producer) = (self.desk.clone(), self.rsp_prod);
-            desk.wait(|| {
-                let consumer = desk.page.memory().load_acquire_u32(RSP_CONS);
-                producer.wrapping_sub(consumer) < 1024
-            });
-            let at = REPLIES + producer as usize % 1024;
-            self.memory().write(at, core::slice::from_ref(byte));
-            self.rsp_prod = producer.wrapping_add(1);
-            self.memory().store_release_u32(RSP_PROD, self.rsp_prod);
-            if self.rsp_prod % 1024 == 0 {
-                self.client.doorbell().ring();
-            }
-        }
-    }
-
-    fn say(&mut self, kind: Kind, request: u32, body: &[u8]) {
-        let header = Header {
-            kind: kind.number(),
-            request,
-            transaction: 0,
-            length: body.len() as u32,
-        };
-        self.put(&header.encode());
-        self.put(body);
-        self.client.doorbell().ring();
-    }
-
-    fn serve(&mut self, header: Header, body: KVec<u8>) -> Result {
-        let kind = Kind::from_number(header.kind).ok_or(EPROTO)?;
-        let number = header.request;
-        let path = body.split(|byte| *byte == 0).next().unwrap_or_default();
-        match (kind, path) {
-            (Kind::Read, b"value") => self.say(kind, number, b"42"),
-            (Kind::Read, b"text") => self.say(kind, number, b"42x"),
-            (Kind::Read, b"long") => {
-                let long = KVec::from_elem(b'l', LONG, GFP_KERNEL)?;
-                self.say(kind, number, &long);
-            }
-            (Kind::Read, b"later") => {
-                self.held = Some(header);
-                self.desk.held.add(1, Relaxed);
-                self.desk.wait.wake_all();
-                return Ok(());
-            }
-            (Kind::Read, b"mismatch") => self.say(Kind::Write, number, b"42"),
-            (Kind::Read, b"stray") => {
-                self.say(kind, number ^ 0x4000_0000, b"41");
-                self.say(kind, number, b"42");
-            }
-            (Kind::Read, b"torn") => {
-                let far = self.rsp_prod.wrapping_add(5000);
-                self.memory().store_release_u32(RSP_PROD, far);
-                self.client.doorbell().ring();
-            }
-            (Kind::Read, _) => self.say(Kind::Error, number, b"ENOENT\0"),
-            (Kind::Watch, _) => {
-                self.say(kind, number, b"OK\0");
-                self.say(Kind::WatchEvent, 0, &body);
-                self.watch = body;
-            }
-            (Kind::Write, b"watched") => {
-                self.say(kind, number, b"OK\0");
-                let event = core::mem::take(&mut self.watch);
-                self.say(Kind::WatchEvent, 0, &event);
-                self.watch = event;
-            }
-            (Kind::Write, _) if body.len() != LONG + b"long\0".len() => {
-                self.say(Kind::Error, number, b"EINVAL\0");
-            }
-            _ => self.say(kind, number, b"OK\0"),
-        }
-        if let Some(held) = self.held.take() {
-            self.say(Kind::Read, held.request, b"44");
-        }
-        Ok(())
-    }
-
-    /// The client asked for empty rings.
-    fn start_anew(&mut self) {
-        (self.req_cons, self.rsp_prod) = (7, 7);
-        for index in [REQ_CONS, REQ_PROD, RSP_CONS, RSP_PROD] {
-            self.memory().store_u32(index, 7);
-        }
-        self.memory().store_release_u32(CONNECTION, 0);
-        self.client.doorbell().ring();
-    }
-}
-
-/// A client that is connected to a server.
-struct Fixture {
-    store: Store,
-    client: Arc<Client>,
-    desk: Arc<Desk>,
-    _pump: Thread,
-    _server: Thread,
-}
-
-impl Fixture {
-    fn new() -> Result<Self> {
-        let desk = Desk::new()?;
-        let doorbell = Arc::pin_init(Doorbell::new(), GFP_KERNEL)?;
-        let client = Client::new(doorbell)?;
-        let server = Server {
-            desk: desk.clone(),
-            client: client.clone(),
-            req_cons: desk.page.memory().load_u32(REQ_CONS),
-            rsp_prod: desk.page.memory().load_u32(RSP_PROD),
-            held: None,
-            watch: KVec::new(),
-        };
-        let bell = desk.clone();
-        let pump = Pump::new(client.clone(), Shared(desk.clone()), move || bell.ring());
-        Ok(Self {
-            store: Store::new(client.clone()),
-            client,
-            desk,
-            _pump: Thread::spawn(c"oxen_test_pump", move || pump.run())?,
-            _server: Thread::spawn(c"oxen_test_server", move || {
-                if let Err(error) = server.run() {
-                    pr_err!("the server of the tests gave up: {:?}\n", error);
-                }
-            })?,
-        })
-    }
-
-    fn read(&self, path: &str) -> Result<KVec<u8>> {
-        let value = self.store.read(path)?;
-        let mut bytes = KVec::new();
-        bytes.extend_from_slice(value.as_bytes(), GFP_KERNEL)?;
-        Ok(bytes)
-    }
-
-    fn faults(&self) -> u32 {
-        self.client.counters.violations.load(Relaxed)
-    }
-}
 
 /// Counts what it is told, for those who wait for it.
 #[pin_data]
@@ -343,6 +86,25 @@ impl WatchHandler for Told {
     fn changed(&self, _path: &[u8]) {
         self.count.add(1, Relaxed);
         self.wait.wake_all();
+    }
+}
+
+/// Follows a key; its first look fails.
+struct Curious(Arc<Told>);
+
+impl Follow for Curious {
+    const KEYS: &'static [&'static str] = &["watched"];
+
+    fn look(&self, _log: &Complaints) -> Result<Option<u32>> {
+        self.0.changed(b"");
+        match self.0.count.load(Relaxed) {
+            1 => Err(EAGAIN),
+            _ => Ok(None),
+        }
+    }
+
+    fn failed(error: Error) {
+        pr_err!("a transient error was told as one that stays: {error:?}\n");
     }
 }
 
@@ -385,7 +147,7 @@ mod tests {
             into.store(value.unwrap_or(1), Relaxed);
         })?;
         let desk = &test.desk;
-        desk.wait(|| desk.held.load(Relaxed) == 1);
+        assert!(desk.comes_to(|| desk.held.load(Relaxed) == 1));
         assert_eq!(answer.load(Relaxed), 0);
         assert_eq!(test.read("value")?.as_slice(), b"42");
         drop(thread);
@@ -416,7 +178,7 @@ mod tests {
         }
         assert!(good.times(400));
         drop(threads);
-        assert_eq!(test.client.state().lock().outstanding.usage(), (0, 0));
+        assert_eq!(test.client.state().outstanding.usage(), (0, 0));
         assert_eq!(test.faults(), 0);
         Ok(())
     }
@@ -450,6 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_followed_until_the_end() -> Result {
+        let test = Fixture::new()?;
+        let told = Told::new()?;
+        let following = Following::new(&test.store, Curious(told.clone()))?;
+        // The first look fails for a while, and is taken again by itself.
+        assert!(told.times(2));
+        test.store.write("watched", "x")?;
+        assert!(told.times(3));
+        drop(following);
+        test.store.write("watched", "y")?;
+        assert_eq!(test.read("value")?.as_slice(), b"42");
+        assert_eq!(told.count.load(Relaxed), 3);
+        assert_eq!((test.client.watches().count(), test.faults()), (0, 0));
+        Ok(())
+    }
+
+    #[test]
     fn rings_that_do_not_fit_are_started_anew_with_their_watches() -> Result {
         let test = Fixture::new()?;
         let told = Told::new()?;
@@ -466,6 +245,135 @@ mod tests {
         assert_eq!(value.as_slice(), b"42");
         assert!(told.times(2));
         assert_eq!(test.client.counters.reconnects.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn transactions_wait_for_a_place_in_the_quota() -> Result {
+        let test = Fixture::new()?;
+        // The second server has a quota that is smaller than ours.
+        for quota in [10, 3] {
+            test.desk.quota.store(quota, Relaxed);
+            test.desk.most.store(0, Relaxed);
+            let good = Told::new()?;
+            let mut threads = KVec::new();
+            for _ in 0..12 {
+                let (store, good) = (test.store.clone(), good.clone());
+                let thread = Thread::spawn(c"oxen_test_writer", move || {
+                    if store.transaction(|store| store.read("value")).is_ok() {
+                        good.changed(b"");
+                    }
+                })?;
+                threads.push(thread, GFP_KERNEL)?;
+            }
+            assert!(good.times(12));
+            drop(threads);
+            assert!(test.desk.most.load(Relaxed) <= quota.min(6));
+            assert_eq!(test.client.transactions().taken(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_transaction_that_nobody_waits_for_is_ended() -> Result {
+        let test = Fixture::with_limit(Delta::from_millis(300))?;
+        let client = &test.client;
+        // As `begin` does, but for a server that keeps the request back.
+        let place = client.transaction_place(User::Kernel)?;
+        let message = Message::with_path(&"later")?;
+        let (kind, heir) = (Kind::TransactionStart, Owner::Undo(place));
+        let answer = client.call_or(User::Kernel, kind, Within::NONE, message, heir);
+        assert!(matches!(answer, Err(ETIMEDOUT)));
+        assert_eq!(client.transactions().taken(), 1);
+        assert_eq!(test.read("value")?.as_slice(), b"42");
+        let desk = &test.desk;
+        assert!(desk.comes_to(|| desk.aborted.load(Relaxed) == 1));
+        assert_eq!(
+            (desk.open.load(Relaxed), client.transactions().taken()),
+            (0, 0)
+        );
+        // One that is dropped as well.
+        drop(test.store.begin()?);
+        assert!(desk.comes_to(|| desk.aborted.load(Relaxed) == 2));
+        assert_eq!(desk.open.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_transaction_whose_connection_is_lost_is_run_again() -> Result {
+        let test = Fixture::new()?;
+        let mut runs = 0;
+        let value = test.store.transaction(|store| {
+            runs += 1;
+            store.number::<u32>(if runs == 1 { "torn" } else { "value" })
+        })?;
+        assert_eq!((value, runs), (Some(42), 2));
+        // The first one went with its connection, and nothing is sent in it any more.
+        let transaction = test.store.begin()?;
+        assert_eq!(test.read("torn").err(), Some(ECONNRESET));
+        assert_eq!(transaction.number::<u32>("value"), Err(ECONNRESET));
+        drop(transaction);
+        assert_eq!(test.store.number::<u32>("value")?, Some(42));
+        assert_eq!(test.desk.aborted.load(Relaxed), 0);
+        assert_eq!(test.client.transactions().taken(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_request_that_is_half_sent_is_sent_to_its_end() -> Result {
+        let test = Fixture::new()?;
+        test.desk.takes_no_new_start();
+        let store = test.store.clone();
+        let reader = Thread::spawn(c"oxen_test_reader", move || {
+            let _ = store.read("halves");
+        })?;
+        let desk = &test.desk;
+        assert!(desk.comes_to(|| desk.served.load(Relaxed) == 1));
+        let long = KVec::from_elem(b'l', LONG, GFP_KERNEL)?;
+        let sent = test.store.write_bytes("long", &long);
+        assert_eq!(sent, Err(ECONNRESET));
+        drop(reader);
+        assert_eq!(test.read("value")?.as_slice(), b"42");
+        Ok(())
+    }
+
+    #[test]
+    fn programs_leave_requests_to_the_kernel() -> Result {
+        let test = Fixture::new()?;
+        let mut tickets = KVec::new();
+        let error = loop {
+            match test.client.try_ticket(User::Program) {
+                Ok(ticket) => tickets.push(ticket, GFP_KERNEL)?,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error, tickets.len()), (EAGAIN, 48));
+        assert!(!test.client.is_vacant(User::Program));
+        assert_eq!(test.read("value")?.as_slice(), b"42");
+        drop(tickets);
+        assert!(test.client.is_vacant(User::Program));
+        Ok(())
+    }
+
+    #[test]
+    fn answers_are_taken_in_without_io() -> Result {
+        struct Checks(Arc<Told>);
+        impl Receiver for Checks {
+            fn answered(&mut self, answer: Result<&[u8]>, _epoch: u32) {
+                if answer == Ok(&b"42"[..]) && linux::mm::reclaim::is_noio() {
+                    self.0.changed(b"");
+                }
+            }
+        }
+        let test = Fixture::new()?;
+        let told = Told::new()?;
+        let receiver = KBox::new(Checks(told.clone()), GFP_KERNEL)?;
+        let ticket = test.client.try_ticket(User::Program)?;
+        let message = Message::with_path(&"value")?;
+        let owner = Owner::Receiver(receiver);
+        let sent = ticket.send(Kind::Read.number(), Within::NONE, message, owner);
+        assert!(sent.is_ok());
+        assert!(told.times(1));
         Ok(())
     }
 

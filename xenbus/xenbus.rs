@@ -2,81 +2,100 @@
 
 //! Xenstore client and the `oxen` bus.
 //!
-//! [`store()`] is the client: requests with time limits, transactions, watches. [`Driver`] is what a frontend implements
-//! to be bound to the devices that the toolstack lists in the xenstore; [`module_xenbus_driver!`] makes a module of it.
+//! [`store()`] is the client: requests with time limits, transactions, watches. The bus finds the devices that the
+//! toolstack lists in the xenstore; [`Driver`] is what a frontend supplies, [`module_xenbus_driver!`] makes a module of it.
 //! `/dev/xen/xenbus` gives programs the same store.
 //!
 //! The server and the backends are not trusted. The rules that keep them in their place are in [`abi::xenstore`] and
 //! [`abi::connection`]; here is what needs the kernel: threads, waiting, the driver model.
 
-mod body;
 mod bus;
 mod chardev;
-mod client;
 mod debugfs;
-mod device;
-mod doorbell;
-mod driver;
-mod keys;
+mod follow;
+mod instance;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
-mod link;
-mod pump;
-mod request;
-mod scan;
-mod slot;
+mod life;
+mod shutdown;
 mod store;
-mod transaction;
-mod watch;
+mod suspend;
 
 pub use self::{
-    body::{
-        Children,
-        Value, //
+    bus::device::Device,
+    follow::{
+        Complaints,
+        Follow,
+        Following, //
     },
-    device::Device,
-    driver::{
-        Driver,
-        Registration, //
+    instance::{
+        require,
+        store, //
     },
-    keys::Keys,
-    store::Store,
-    transaction::Transaction,
-    watch::{
-        Watch,
-        WatchHandler, //
+    life::{
+        driver::Driver,
+        publication::Publication,
+        registration::Registration, //
+    },
+    store::{
+        body::{
+            Children,
+            Value, //
+        },
+        error::is_transient,
+        keys::Keys,
+        offer::Offer,
+        transaction::Transaction,
+        watch::{
+            Watch,
+            WatchHandler, //
+        },
+        Store, //
     },
 };
 
+use abi::xenstore::shares::User;
 use kernel::{
     prelude::*,
-    sync::{
-        global_lock,
-        Arc, //
-    },
-    time::Delta,
+    sync::Arc,
+    time::Delta, //
 };
 use linux::{
     bus::Registered,
     miscdev,
     module::or_idle,
-    workqueue::OwnedQueue, //
+    power::shutdown::Hook, //
+};
+use xen_core::resume::{
+    self,
+    Stage, //
 };
 
 use self::{
-    bus::Oxen,
-    chardev::Session,
-    client::Client,
-    doorbell::Doorbell,
-    link::Link,
-    scan::{
+    bus::scan::{
         Folder,
         Scan, //
     },
+    chardev::Session,
+    instance::{
+        Instance,
+        INSTANCE, //
+    },
+    store::{
+        client::{
+            Client,
+            SETTLE, //
+        },
+        connection::Connection,
+        doorbell::Doorbell, //
+    },
 };
 
-// Even the root disk is found with it.
-linux::load_before!("oxen_time");
+// Even the root disk is found with the first; with the others the toolstack can end a guest that has any driver, and a
+// guest that was built with more memory than it may use gives it back before it runs out.
+linux::load_around!(before = "oxen_time", after = "oxen_control oxen_balloon");
+
+linux::own_module!();
 
 module! {
     type: Xenbus,
@@ -86,60 +105,22 @@ module! {
     license: "GPL",
 }
 
-/// What users of this module reach.
-pub(crate) struct Instance {
-    store: Store,
-    scan: Arc<Scan>,
-}
-
-impl Instance {
-    pub(crate) fn bus(&self) -> &Arc<Registered<Oxen>> {
-        self.scan.bus()
-    }
-}
-
-global_lock! {
-    // SAFETY: Initialised first thing in the module's initialiser.
-    unsafe(uninit) static INSTANCE: Mutex<Option<Arc<Instance>>> = None;
-}
-
-pub(crate) fn instance() -> Result<Arc<Instance>> {
-    INSTANCE.lock().as_ref().cloned().ok_or(ENODEV)
-}
-
-/// Returns the xenstore.
-///
-/// # Errors
-///
-/// `ENODEV` when there is no connection to it.
-#[inline(never)]
-pub fn store() -> Result<Store> {
-    Ok(instance()?.store.clone())
-}
-
-/// Ties a user to this module: modpost sees the dependency only in a call.
-///
-/// # Errors
-///
-/// `ENODEV` when there is no connection to the xenstore.
-#[inline(never)]
-pub fn require() -> Result {
-    instance().map(drop)
-}
-
 /// What the module does on Xen.
 struct Service {
+    /// Before the others: nothing is undone twice.
+    shutdown: Option<Pin<KBox<Hook<shutdown::Parting>>>>,
+    resume: Option<resume::Registration>,
     client: Arc<Client>,
     scan: Arc<Scan>,
     folder: Option<Watch>,
     chardev: Option<Pin<KBox<miscdev::Registration<Session>>>>,
     files: Option<Pin<KBox<debugfs::Files>>>,
     /// Declared last: it stops when nobody has a request under way any more.
-    _link: Link,
+    connection: Connection,
 }
 
-/// How long the module waits for answers that nobody needs before it goes away.
-const SETTLE: Delta = Delta::from_secs(2);
+/// How long a request to the xenstore may take.
+const REQUEST_LIMIT: Delta = Delta::from_secs(30);
 
 impl Service {
     fn new(module: &'static ThisModule) -> Result<Self> {
@@ -148,27 +129,28 @@ impl Service {
         grant_table::require()?;
 
         let doorbell = Arc::pin_init(Doorbell::new(), GFP_KERNEL)?;
-        let client = Client::new(doorbell.clone())?;
-        let link = Link::new(&client, &doorbell)?;
-        let store = Store::new(client.clone());
-        forget_old_watches(&store);
+        let client = Client::new(doorbell.clone(), REQUEST_LIMIT)?;
+        let connection = Connection::new(&client, &doorbell)?;
+        let store = Store::new(client.clone(), User::Kernel);
+        store.forget_earlier_user();
 
-        let queue = Arc::new(OwnedQueue::unbound(c"oxen_xenbus")?, GFP_KERNEL)?;
         let bus = Registered::new(module)?;
-        let scan = Scan::new(queue, store.clone(), bus)?;
+        let scan = Scan::new(store.clone(), bus.clone())?;
         // From here on dropping the value undoes it all in the right order.
         let mut this = Self {
+            shutdown: None,
+            resume: None,
             client,
             scan: scan.clone(),
             folder: None,
             chardev: None,
             files: None,
-            _link: link,
+            connection,
         };
         let instance = Arc::new(
             Instance {
                 store: store.clone(),
-                scan: scan.clone(),
+                bus,
             },
             GFP_KERNEL,
         )?;
@@ -176,18 +158,32 @@ impl Service {
         // Its first event asks for the first scan.
         let folder = Arc::new(Folder(scan.clone()), GFP_KERNEL)?;
         this.folder = Some(store.watch("device", folder)?);
-        this.chardev = Some(KBox::pin_init(miscdev::Registration::new(), GFP_KERNEL)?);
+        this.chardev = Some(KBox::pin_init(miscdev::Registration::new(()), GFP_KERNEL)?);
         // A kernel without debugfs works as well.
         if let Some(dir) = xen_core::debugfs_dir(c"xenbus") {
             let files = debugfs::Files::new(&dir, this.client.clone(), scan);
             this.files = Some(KBox::pin_init(files, GFP_KERNEL)?);
         }
+        let parting = shutdown::Parting {
+            client: this.client.clone(),
+            scan: this.scan.clone(),
+        };
+        let suspend = suspend::Suspend {
+            client: this.client.clone(),
+            scan: this.scan.clone(),
+            wire: this.connection.wire().clone(),
+        };
+        let suspend = Arc::new(suspend, GFP_KERNEL)?;
+        this.resume = Some(resume::Registration::new(Stage::Store, suspend)?);
+        this.shutdown = Some(Hook::new(Arc::new(parting, GFP_KERNEL)?)?);
         Ok(this)
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
+        drop(self.shutdown.take());
+        drop(self.resume.take());
         drop(self.files.take());
         drop(self.chardev.take());
         drop(INSTANCE.lock().take());
@@ -210,29 +206,5 @@ impl kernel::Module for Xenbus {
         Ok(Self {
             _service: or_idle(Service::new(module))?,
         })
-    }
-}
-
-/// Firmware or an earlier load may have left watches behind, whose events nobody here knows.
-fn forget_old_watches(store: &Store) {
-    let supported = store
-        .number::<u32>("control/platform-feature-xs_reset_watches")
-        .ok()
-        .flatten();
-    if supported != Some(1) {
-        return;
-    }
-    let reset = body::Message::new()
-        .and_then(|message| message.raw(&[0]))
-        .and_then(|message| {
-            store
-                .client()
-                .call(abi::xenstore::wire::Kind::ResetWatches, 0, message)
-        });
-    if let Err(error) = reset {
-        pr_warn!(
-            "xenstore: watches of an earlier user could not be ended: {:?}\n",
-            error
-        );
     }
 }

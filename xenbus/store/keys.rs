@@ -5,27 +5,57 @@
 use core::fmt;
 
 use abi::xenstore::value::Number;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
 
-use crate::{
-    body::Value,
-    store::Store, //
+use super::{
+    body::{
+        Children,
+        Value, //
+    },
+    nodes::Store,
+    text::text, //
 };
 
 /// The keys below a node.
 pub struct Keys<'a> {
     store: &'a Store,
-    base: &'a CStr,
+    base: Base<'a>,
+}
+
+/// The name of the folder.
+enum Base<'a> {
+    Borrowed(&'a CStr),
+    Shared(Arc<CString>),
+}
+
+impl Base<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Self::Borrowed(name) => text(name),
+            Self::Shared(name) => text(name),
+        }
+    }
 }
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(store: &'a Store, base: &'a CStr) -> Self {
+        let base = Base::Borrowed(base);
+        Self { store, base }
+    }
+
+    /// As [`new`](Self::new), for a name that may be replaced meanwhile.
+    pub(crate) fn below(store: &'a Store, base: Arc<CString>) -> Self {
+        let base = Base::Shared(base);
         Self { store, base }
     }
 
     fn path<'b>(&'b self, key: &'b dyn fmt::Display) -> Path<'b> {
         Path {
-            base: self.base.to_bytes(),
+            base: self.base.text(),
             key,
         }
     }
@@ -57,6 +87,15 @@ impl<'a> Keys<'a> {
         Ok(self.number::<u32>(key)?.unwrap_or(0) != 0)
     }
 
+    /// Returns the names of all keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::directory`].
+    pub(crate) fn names(&self) -> Result<Children> {
+        self.store.directory(self.base.text())
+    }
+
     /// Writes a key.
     ///
     /// # Errors
@@ -81,14 +120,12 @@ impl<'a> Keys<'a> {
 
 /// A key with the folder before it.
 struct Path<'a> {
-    base: &'a [u8],
+    base: &'a str,
     key: &'a dyn fmt::Display,
 }
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names were checked when the device was made: they are ASCII.
-        let base = core::str::from_utf8(self.base).map_err(|_| fmt::Error)?;
-        write!(f, "{base}/{}", self.key)
+        write!(f, "{}/{}", self.base, self.key)
     }
 }

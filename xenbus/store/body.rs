@@ -13,7 +13,6 @@ use abi::xenstore::{
     },
     wire::{
         Header,
-        Kind,
         PAYLOAD_MAX, //
     },
 };
@@ -69,10 +68,10 @@ impl Message {
     }
 
     /// Fills the head in and returns the bytes for the ring.
-    pub(crate) fn finish(mut self, kind: Kind, request: u32, transaction: u32) -> KVec<u8> {
+    pub(crate) fn finish(mut self, kind: u32, request: u32, transaction: u32) -> KVec<u8> {
         let length = u32::try_from(self.body().len()).unwrap_or(0);
         let header = Header {
-            kind: kind.number(),
+            kind,
             request,
             transaction,
             length,
@@ -90,7 +89,7 @@ impl fmt::Write for Message {
     }
 }
 
-/// The value of a node: any bytes that whoever may write it has chosen.
+/// The value of a node: any bytes, chosen by the domain that wrote it.
 pub struct Value(KVec<u8>);
 
 impl Value {

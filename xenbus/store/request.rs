@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One request and whoever waits for its answer.
+//! Who gets the answer to a request.
 
 use kernel::{
     new_mutex,
@@ -20,12 +20,14 @@ use kernel::{
 };
 use linux::{
     new_wait_queue,
-    wait::{
+    sync::wait::{
         Sleep,
         WaitQueue,
         Woken, //
     },
 };
+
+use super::places::Place;
 
 /// An answer that is waited for.
 #[pin_data]
@@ -49,13 +51,13 @@ impl Pending {
         )
     }
 
-    fn complete(&self, answer: Result<KVec<u8>>) {
+    pub(crate) fn complete(&self, answer: Result<KVec<u8>>) {
         *self.answer.lock() = Some(answer);
         self.done.store(true, Release);
         self.wait.wake_all();
     }
 
-    /// Waits for the answer; `None` when it did not come in time or, in a killable wait, the caller is being killed.
+    /// Waits for the answer, killably.
     pub(crate) fn wait(&self, limit: Delta) -> Woken {
         self.wait
             .wait(Sleep::Killable, Some(limit), || self.done.load(Acquire))
@@ -67,18 +69,22 @@ impl Pending {
     }
 }
 
-/// Who gets the answer to a request.
+/// Takes the answer in instead of a caller that waits for it.
+pub(crate) trait Receiver: Send {
+    /// The server has answered, or the connection is lost. `epoch` is the connection that the answer came by.
+    ///
+    /// Called once at most, by the thread that serves the rings: must not wait.
+    fn answered(&mut self, answer: Result<&[u8]>, epoch: u32);
+}
+
+/// The owner of a request.
 pub(crate) enum Owner {
     /// A caller that waits.
     Waiter(Arc<Pending>),
+    /// An open file.
+    Receiver(KBox<dyn Receiver>),
+    /// Nobody any more: the transaction that the server opens is ended. Its place is taken until then.
+    Undo(Place),
     /// Nobody: the request was sent for its effect.
     Nobody,
-}
-
-impl Owner {
-    pub(crate) fn complete(self, answer: Result<KVec<u8>>) {
-        if let Self::Waiter(pending) = self {
-            pending.complete(answer);
-        }
-    }
 }

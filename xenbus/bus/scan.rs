@@ -10,7 +10,7 @@ use core::fmt;
 use abi::{
     connection::{
         self,
-        Otherend,
+        Backoff,
         State, //
     },
     types::DomainId,
@@ -20,7 +20,7 @@ use abi::{
     },
 };
 use kernel::{
-    impl_has_work, new_mutex, new_work,
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -31,30 +31,39 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    workqueue::{
-        Work,
-        WorkItem, //
-    },
 };
 use linux::{
-    bus::{
-        DeviceRegistration,
-        Registered, //
+    bus::Registered,
+    fmt::Shown,
+    new_delayed_call, //
+    workqueue::{
+        delayed::DelayedCall,
+        OwnedQueue, //
     },
-    workqueue::OwnedQueue, //
 };
 
-use crate::{
-    bus::Oxen,
-    device::Node,
-    keys::Keys,
-    slot::Slot,
-    store::{
-        text,
-        Shown,
-        Store, //
+use super::{
+    device::Device,
+    gate::Gate,
+    node::{
+        End,
+        Found,
+        Oxen, //
     },
+    slot::{
+        Queues,
+        Slot, //
+    },
+    task::{
+        Body,
+        Task, //
+    },
+};
+use crate::store::{
+    keys::Keys,
+    text,
     watch::WatchHandler,
+    Store, //
 };
 
 /// Types of devices, at most.
@@ -69,67 +78,54 @@ const COMPLAINTS_MAX: usize = 64;
 /// Finds devices.
 #[pin_data]
 pub(crate) struct Scan {
-    #[pin]
-    work: Work<Scan>,
-    queue: Arc<OwnedQueue>,
+    task: Arc<Task>,
+    queues: Queues,
     store: Store,
     bus: Arc<Registered<Oxen>>,
     #[pin]
     slots: Mutex<KVec<Arc<Slot>>>,
     #[pin]
     complaints: Mutex<KVec<CString>>,
+    #[pin]
+    backoff: Mutex<Backoff>,
+    /// Scans once more after one that could not read everything.
+    retry: Pin<KBox<DelayedCall<Scan>>>,
     stopping: Atomic<bool>,
     scans: Atomic<u32>,
 }
 
-impl_has_work! {
-    impl HasWork<Self> for Scan { self.work }
-}
-
-/// A device as the xenstore describes it.
-struct Found {
-    nodename: CString,
-    kind: CString,
-    name: CString,
-    backend: CString,
-    backend_id: DomainId,
-    state: State,
-}
-
 impl Scan {
-    pub(crate) fn new(
-        queue: Arc<OwnedQueue>,
-        store: Store,
-        bus: Arc<Registered<Oxen>>,
-    ) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                work <- new_work!("xenbus::Scan"),
-                queue,
+    pub(crate) fn new(store: Store, bus: Arc<Registered<Oxen>>) -> Result<Arc<Self>> {
+        let queues = Queues {
+            gate: Gate::new()?,
+            bus: Arc::new(OwnedQueue::unbound(c"oxen_xenbus")?, GFP_KERNEL)?,
+            life: Arc::new(OwnedQueue::reclaim(c"oxen_xenbus_life")?, GFP_KERNEL)?,
+        };
+        let this = Arc::pin_init(
+            try_pin_init!(Self {
+                task: Task::new(queues.bus.clone(), queues.gate.clone())?,
+                queues,
                 store,
                 bus,
                 slots <- new_mutex!(KVec::new()),
                 complaints <- new_mutex!(KVec::new()),
+                backoff <- new_mutex!(Backoff::new()),
+                retry: new_delayed_call!("oxen_xenbus_scan", |scan: &Scan| {
+                    scan.request();
+                    None
+                })?,
                 stopping: Atomic::new(false),
                 scans: Atomic::new(0),
             }),
             GFP_KERNEL,
-        )
+        )?;
+        // `stop` ends these circles.
+        this.task.start(this.clone());
+        this.retry.start(this.clone());
+        Ok(this)
     }
 
-    pub(crate) fn queue(&self) -> &OwnedQueue {
-        &self.queue
-    }
-
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
-    pub(crate) fn bus(&self) -> &Arc<Registered<Oxen>> {
-        &self.bus
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
 
@@ -138,8 +134,8 @@ impl Scan {
     }
 
     /// Asks for a scan.
-    pub(crate) fn request(self: &Arc<Self>) {
-        let _ = self.queue.enqueue(self.clone());
+    pub(crate) fn request(&self) {
+        self.task.kick();
     }
 
     /// Calls `with` for every device.
@@ -150,46 +146,78 @@ impl Scan {
     /// Takes all devices off the bus. The watch that asks for scans has ended.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Relaxed);
-        self.for_each(|slot| slot.wake());
+        self.retry.stop();
+        self.task.stop();
         // Afterwards no scan makes a device any more.
-        self.queue.flush();
+        self.queues.bus.flush();
         let mut slots = core::mem::take(&mut *self.slots.lock());
         for slot in slots.drain_all() {
             slot.unregister();
         }
         // No watch asks for work any more.
-        self.queue.flush();
+        self.queues.life.flush();
+        self.queues.bus.flush();
     }
 
-    fn scan(self: &Arc<Self>) -> Result {
+    /// Leaves all devices as they are, but nobody's callbacks run any more. Returns those that drivers have.
+    pub(crate) fn part(&self) -> KVec<Device> {
+        self.stopping.store(true, Relaxed);
+        self.retry.stop();
+        self.task.stop();
+        self.for_each(|slot| slot.part());
+        self.queues.life.flush();
+        self.queues.bus.flush();
+        let mut devices = KVec::new();
+        self.for_each(|slot| {
+            if let Some(device) = slot.device().filter(Device::is_bound) {
+                // Without memory for the list the next load closes the connection.
+                let _ = devices.push(device, GFP_KERNEL);
+            }
+        });
+        devices
+    }
+
+    /// Returns what all work of the bus goes through.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.queues.gate
+    }
+
+    /// The domain was restored: all devices have to be found again. Nothing of the bus runs.
+    pub(crate) fn resumed(&self) {
+        self.for_each(|slot| slot.resumed());
+        self.request();
+    }
+
+    /// Looks at every device. A device that cannot be read keeps no other from being found.
+    fn scan(&self) -> Result {
         self.slots.lock().retain(|slot| !slot.is_gone());
         let names = self.names()?;
+        let mut result = Ok(());
         for (kind, name) in &names {
             if self.is_stopping() {
                 return Ok(());
             }
             let nodename = CString::try_from_fmt(fmt!("device/{}/{}", text(kind), text(name)))?;
-            let result = match self.find(&nodename) {
+            let looked = match self.find(&nodename) {
                 Some(slot) => self.look_again(&slot),
                 None => self.look(&nodename, kind, name),
             };
-            if let Err(error) = result {
+            if let Err(error) = looked {
                 self.complain(&nodename, format_args!("cannot be used: {}", Code(error)));
+                result = Err(error);
             }
         }
-        let mut lost = KVec::new();
         self.for_each(|slot| {
             let known = names.iter().any(|(kind, name)| {
                 DevicePath::parse(slot.nodename().to_bytes()).is_some_and(|path| {
                     path.kind == kind.to_bytes() && path.name == Some(name.to_bytes())
                 })
             });
-            if !known && lost.push(slot.clone(), GFP_KERNEL).is_err() {
-                pr_err!("a device that is gone could not be removed for lack of memory\n");
+            if !known {
+                slot.vanish();
             }
         });
-        lost.iter().for_each(Slot::vanish);
-        Ok(())
+        result
     }
 
     /// Lists the types and names of all devices.
@@ -228,58 +256,46 @@ impl Scan {
     }
 
     /// Brings a device that is not known to the bus, if it is whole.
-    fn look(self: &Arc<Self>, nodename: &CStr, kind: &CStr, name: &CStr) -> Result {
+    fn look(&self, nodename: &CStr, kind: &CStr, name: &CStr) -> Result {
         let Some(found) = self.read(nodename, kind, name)? else {
             return Ok(());
         };
-        let slot = Slot::new(self.clone(), string(nodename.to_bytes())?)?;
-        let bus_name = CString::try_from_fmt(fmt!("{}-{}", text(kind), text(name)))?;
+        let nodename = string(nodename.to_bytes())?;
+        let slot = Slot::new(&self.queues, self.task.clone(), nodename)?;
         self.slots.lock().push(slot.clone(), GFP_KERNEL)?;
-        let backend = string(found.backend.to_bytes())?;
-        let result = slot.register(&backend, || {
-            DeviceRegistration::new(
-                &self.bus,
-                &bus_name,
-                Node::new(
-                    self.store.clone(),
-                    found.nodename,
-                    found.kind,
-                    found.name,
-                    found.backend,
-                    found.backend_id,
-                    found.state,
-                    slot.clone(),
-                ),
-            )
-        });
+        let result = slot.register(&self.bus, &self.store, found);
         if result.is_err() {
+            slot.unregister();
             self.slots.lock().retain(|other| !Arc::ptr_eq(other, &slot));
         } else {
-            self.forgive(nodename);
+            self.forgive(slot.nodename());
         }
         result
     }
 
     /// Looks whether a known device is still the one that it was.
-    fn look_again(self: &Arc<Self>, slot: &Arc<Slot>) -> Result {
+    fn look_again(&self, slot: &Slot) -> Result {
         let Some(device) = slot.device() else {
             return Ok(());
         };
         let node = device.node();
         // The lock keeps our own writes of the state away from the comparison.
-        let own = node.own.lock();
+        let mut own = node.own.lock();
         let Some(found) = self.read(&node.nodename, &node.kind, &node.name)? else {
             return Ok(());
         };
-        let former = Otherend {
-            path: node.otherend.to_bytes(),
-            id: node.otherend_id,
-        };
-        let present = Otherend {
-            path: found.backend.to_bytes(),
-            id: found.backend_id,
-        };
-        let replaced = connection::replaced(former, present, *own, found.state);
+        if node.signal.is_lost() {
+            drop(own);
+            return device.found_again(found.end);
+        }
+        let end = node.end.lock();
+        let replaced = connection::replaced(
+            end.as_otherend(),
+            found.end.as_otherend(),
+            &mut own,
+            found.state,
+        );
+        drop(end);
         drop(own);
         if let Some(why) = replaced {
             dev_info!(
@@ -343,8 +359,10 @@ impl Scan {
             nodename: string(nodename.to_bytes())?,
             kind: string(kind.to_bytes())?,
             name: string(name.to_bytes())?,
-            backend: string(backend)?,
-            backend_id,
+            end: End {
+                path: Arc::new(string(backend)?, GFP_KERNEL)?,
+                id: backend_id,
+            },
             state,
         }))
     }
@@ -370,19 +388,19 @@ impl Scan {
     }
 }
 
-impl WorkItem for Scan {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        if this.is_stopping() {
-            return;
-        }
-        this.scans.add(1u32, Relaxed);
-        if let Err(error) = this.scan() {
-            this.complain(
-                c"device",
-                format_args!("could not be read: {}", Code(error)),
-            );
+impl Body for Scan {
+    fn run(&self) {
+        self.scans.add(1u32, Relaxed);
+        match self.scan() {
+            Ok(()) => self.backoff.lock().succeeded(),
+            Err(error) => {
+                self.complain(
+                    c"device",
+                    format_args!("could not be read: {}", Code(error)),
+                );
+                let pause = self.backoff.lock().pause();
+                self.retry.schedule(pause.try_into().unwrap_or(u32::MAX));
+            }
         }
     }
 }

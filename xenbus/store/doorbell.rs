@@ -5,26 +5,26 @@
 use evtchn::Event;
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            ordering::{
-                Full,
-                Relaxed, //
-            },
-            Atomic, //
+    sync::atomic::{
+        ordering::{
+            Full,
+            Relaxed, //
         },
-        new_spinlock_irq,
-        SpinLockIrq, //
+        Atomic, //
     },
-    time::Delta,
+    time::Delta, //
 };
 use linux::{
-    kthread,
-    new_wait_queue,
-    wait::{
-        Sleep,
-        WaitQueue, //
-    }, //
+    new_spinlock_irq,
+    new_wait_queue, //
+    sync::{
+        irq_lock::SpinLockIrq,
+        wait::{
+            Sleep,
+            WaitQueue, //
+        },
+    },
+    workqueue::kthread, //
 };
 
 /// Rung from any context, heard by one thread.
@@ -55,14 +55,14 @@ impl Doorbell {
         self.wait.wake_all();
     }
 
-    /// Waits until somebody rings, no longer than `limit` if there is one.
+    /// Waits until it is rung, no longer than `limit` if there is one.
     pub(crate) fn wait(&self, limit: Option<Delta>) {
         let _ = self.wait.wait(Sleep::Idle, limit, || {
             self.rung.xchg(false, Full) || kthread::should_stop()
         });
     }
 
-    /// Lets time pass, whoever rings: the server sends faster than it should.
+    /// Waits even if it is rung: the server sends faster than it should.
     pub(crate) fn pause(&self, time: Delta) {
         let _ = self
             .wait
