@@ -17,7 +17,6 @@ use kernel::{
     },
 };
 use linux::{
-    delayed::DelayedCall,
     new_delayed_call,
     time::{
         clocksource::{
@@ -27,6 +26,7 @@ use linux::{
         kernel_trusts_tsc,
         tsc, //
     },
+    workqueue::delayed::DelayedCall, //
 };
 
 /// The name in `current_clocksource`.

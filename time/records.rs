@@ -24,7 +24,8 @@ use kernel::{
 };
 use linux::{
     cpu,
-    time::tsc_here, //
+    time::tsc_here,
+    vec::filled, //
 };
 use xen_core::SharedInfo;
 
@@ -46,13 +47,9 @@ impl Records {
     ///
     /// `ENODEV` without Xen, `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let mut vcpus = KVec::new();
-        for _ in 0..cpu::count() {
-            vcpus.push(AtomicU32::new(NONE), GFP_KERNEL)?;
-        }
         let records = Self {
             shared_info: xen_core::shared_info()?,
-            vcpus,
+            vcpus: filled(cpu::count() as usize, || AtomicU32::new(NONE))?,
             last: Monotonic::new(),
         };
         Ok(Arc::new(records, GFP_KERNEL)?)

@@ -6,10 +6,17 @@
 //! `vcpu.h`. The arithmetic is in `abi::pvclock` and `abi::timer`.
 
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    },
 };
-use linux::module::or_idle;
+use linux::{
+    module::or_idle,
+    power::shutdown::UntilShutdown, //
+};
 use xen_core::{
     hypercall::version,
     resume::{
@@ -27,7 +34,10 @@ mod records;
 mod timer;
 mod wall;
 
-use abi::hypercall::version::FEATURE_SAFE_PVCLOCK;
+use abi::{
+    hypercall::version::FEATURE_SAFE_PVCLOCK,
+    pvclock::Ahead, //
+};
 use clock::Clock;
 use records::Records;
 use timer::{
@@ -78,12 +88,8 @@ impl Service {
         let ptp = ptp::device(records.clone())
             .inspect_err(|error| pr_warn!("no PTP clock device ({error:?}).\n"))
             .ok();
-        let after = After {
-            records: records.clone(),
-            clock: clock.clone(),
-            timer: timers.as_ref().map(Timers::timer),
-        };
-        let after = Arc::new(after, GFP_KERNEL)?;
+        let timer = timers.as_ref().map(Timers::timer);
+        let after = After::new(records.clone(), clock.clone(), timer)?;
         Ok(Self {
             _resume: resume::Registration::new(Stage::Ports, after)?,
             _debug: debug::Files::new(records, clock)?,
@@ -95,33 +101,69 @@ impl Service {
 }
 
 /// What has to be done after a migration.
+#[pin_data]
 struct After {
     records: Arc<Records>,
     clock: Arc<Clock>,
     timer: Option<Arc<XenTimer>>,
+    /// How far the time of day was ahead of Xen's before.
+    #[pin]
+    ahead: Mutex<Option<Ahead>>,
+}
+
+impl After {
+    fn new(
+        records: Arc<Records>,
+        clock: Arc<Clock>,
+        timer: Option<Arc<XenTimer>>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                records,
+                clock,
+                timer,
+                ahead <- new_mutex!(None, "oxen_time_ahead"),
+            }),
+            GFP_KERNEL,
+        )
+    }
 }
 
 impl Resume for After {
+    fn prepare(&self) -> Result {
+        *self.ahead.lock() = wall::ahead(&self.records);
+        Ok(())
+    }
+
     fn resume(&self, wake: Wake) {
         if wake == Wake::Resumed {
             self.records.forget();
             if let Some(timer) = &self.timer {
                 timer.forget();
             }
+        }
+    }
+
+    fn late(&self, wake: Wake) {
+        if wake == Wake::Resumed {
             self.clock.check_later();
+        }
+        // The kernel has gone forward by its clock of whole seconds, however long the domain stood still.
+        if let Some(ahead) = self.ahead.lock().take() {
+            wall::keep(&self.records, ahead);
         }
     }
 }
 
 /// The module.
 pub struct Time {
-    _service: Option<Service>,
+    _service: Option<UntilShutdown<Service>>,
 }
 
 impl kernel::Module for Time {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _service: or_idle(Service::new())?,
+            _service: or_idle(Service::new().and_then(UntilShutdown::new))?,
         })
     }
 }

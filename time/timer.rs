@@ -32,11 +32,12 @@ use linux::{
         HotplugListener, //
     },
     new_raw_spinlock,
-    raw_lock::RawSpinLock,
+    sync::raw_lock::RawSpinLock, //
     time::clockevent::{
         ClockEvent,
         Timer, //
     },
+    vec::filled, //
 };
 use xen_core::hypercall::vcpu;
 
@@ -81,10 +82,14 @@ impl XenTimer {
         }
     }
 
-    /// No timer is set: the domain is another one.
+    /// No timer is set: the domain is another one. Each port fires once, which has the kernel set its timer.
     pub(crate) fn forget(&self) {
-        for armed in &self.armed {
+        for (cpu, armed) in (0..).zip(self.armed.iter()) {
             *armed.lock() = Armed::default();
+            if let Some(vcpu) = self.records.vcpu(cpu) {
+                // As when the CPU came.
+                let _ = vcpu::stop_periodic_timer(vcpu);
+            }
         }
     }
 }
@@ -172,6 +177,9 @@ impl Cpus {
 impl Hotplug for Cpus {
     fn online(&self, cpu: u32) -> Result {
         let vcpu = self.records.learn(cpu).ok_or(ENODEV)?;
+        if !evtchn::has_events(cpu) {
+            return Ok(());
+        }
         // A vCPU that never asked for it may have a tick.
         let _ = vcpu::stop_periodic_timer(vcpu);
         let one = self.make(cpu)?;
@@ -206,10 +214,7 @@ impl Timers {
             pr_info!("upcalls reach one CPU only, so the kernel keeps its timers.\n");
             return Ok(None);
         }
-        let mut timers = KVec::new();
-        for _ in 0..cpu::count() {
-            timers.push(None, GFP_KERNEL)?;
-        }
+        let timers = filled(cpu::count() as usize, || None)?;
         let cpus = Arc::pin_init(
             pin_init!(Cpus {
                 records: records.clone(),
