@@ -2,32 +2,33 @@
 
 //! Block device of a Xen guest: the frontend of the split block driver.
 //!
-//! Each `vbd` that the toolstack gives the guest becomes a disk `xvd*`. [`frontend`] connects it to its
-//! backend and ends it; [`queue`] sends requests and judges the answers, over a [`link`]; the protocol itself
-//! is in [`abi::block`]. A backend is not trusted: it can delay and fail requests and lie about the data,
-//! and nothing else.
+//! Each `vbd` that the toolstack gives the guest becomes a disk `xvd*`. [`frontend`] says what its connection is made
+//! of; a [`queue`] sends requests and judges the answers, over a [`ring`]; the protocol itself is in [`abi::block`]. A
+//! backend is not trusted: it can delay and fail requests and lie about the data, and nothing else.
 //!
-//! Pages of requests are granted as they are, without a copy: writable for a read, read-only for a write,
-//! each for one request. A request ends only when the backend has let go of all of them.
+//! Data goes one of two ways ([`data`]). Pages of requests are granted as they are: writable for a read, read-only for a
+//! write, each for one request, which ends only when the backend has let go of all of them. Or it is copied to and from
+//! pages of ours ([`stock`]), for a backend that keeps them mapped, or that may not see others.
 //!
 //! Implements Xen's public header `io/blkif.h`.
 
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
+mod batch;
+mod breach;
 mod claims;
 mod counters;
+mod data;
+mod debug;
+mod disk;
 mod frontend;
+mod gendisk;
 mod keys;
-mod link;
+mod operations;
+mod params;
+mod parked;
 mod queue;
-mod shared;
-mod show;
+mod ring;
+mod shape;
+mod stock;
 mod transfer;
 
 use abi::block::vbd;
@@ -37,6 +38,8 @@ use linux::{
     module::or_idle, //
 };
 
+linux::own_module!();
+
 module! {
     type: BlkfrontModule,
     name: "oxen_blkfront",
@@ -44,16 +47,6 @@ module! {
     description: "Xen block frontend",
     license: "GPL",
     alias: ["oxen:vbd"],
-    params: {
-        max_indirect_segments: u16 {
-            default: 32,
-            description: "Most 4 KiB segments of a request, 11 to 256 (default 32)",
-        },
-        max_ring_page_order: u8 {
-            default: 0,
-            description: "Largest ring, as a power of two of pages, 0 to 4 (default 0)",
-        },
-    },
 }
 
 /// What the module does on Xen.
@@ -66,6 +59,7 @@ struct Service {
 impl Service {
     fn new(module: &'static ThisModule) -> Result<Self> {
         xenbus::require()?;
+        params::check_words()?;
         let major = Major::register(vbd::MAJOR, c"xvd").inspect_err(|_| {
             pr_err!(
                 "block major {} belongs to another driver: unload it first\n",

@@ -1,60 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a disk has counted, shown in debugfs.
+//! What a queue counts.
 
-use crate::show::Shown;
-use abi::block::vbd::Vbd;
-use kernel::{
-    debugfs, fmt,
-    prelude::*,
-    str::CString,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    },
-};
-
-/// One number that only grows.
-pub(crate) struct Counter(Atomic<u64>);
-
-impl Counter {
-    const fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-
-    /// Counts one.
-    pub(crate) fn count(&self) {
-        self.0.add(1, Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// What the file reads.
-struct Source(Arc<Counters>);
+use linux::sync::counter::Counter;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// The counters of one disk.
+        /// The counters of one queue.
         pub(crate) struct Counters {
             $($(#[$doc])* pub(crate) $name: Counter,)*
         }
+
+        /// Their names.
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($name),)*];
 
         impl Counters {
             pub(crate) const fn new() -> Self {
                 Self { $($name: Counter::new(),)* }
             }
-        }
 
-        impl debugfs::Writer for Source {
-            fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                $(writeln!(f, "{}: {}", stringify!($name), self.0.$name.get())?;)*
-                Ok(())
+            /// The counter of a name's number.
+            pub(crate) fn get(&self, number: usize) -> u64 {
+                [$(&self.$name,)*].get(number).map_or(0, |counter| counter.get())
             }
         }
     };
@@ -67,56 +34,36 @@ counters! {
     indirect,
     /// Of these, flushes.
     flushes,
+    /// Segments of data in them.
+    segments,
     /// Notifications sent.
     notifications,
     /// Events received.
     events,
     /// Events that brought no response.
     spurious,
+    /// Responses taken.
+    responses,
     /// Requests that the backend failed.
     errors,
+    /// Requests that the backend does not know, although it offered them.
+    refused,
     /// Requests that went out in more than one part.
     partial,
-    /// Times that a queue waited for room in the ring or for grants.
+    /// Times that the queue waited for room in the ring or for grants.
     waits,
+    /// Bytes copied to and from pages of our own.
+    copied,
     /// Answered requests whose pages the backend still had mapped, and which were held back.
     held,
-    /// Pages that were left to the backend at the end of a connection, to be freed when it lets go.
+    /// Pages of requests that were left to the backend at the end of a connection, to be freed when it lets go.
     deferred,
     /// Times that a request was with the backend for longer than the time limit.
     timeouts,
     /// Rings that broke the rules.
     broken,
-    /// Connections made.
-    connections,
     /// Requests offered again after a connection was lost.
     requeued,
     /// Requests failed because the disk went away.
     abandoned,
-}
-
-/// The file `blkfront` in the debugfs directory of one disk, which goes away with it.
-pub(crate) struct CountersFile {
-    _file: Pin<KBox<debugfs::File<Source>>>,
-    _dir: debugfs::Dir,
-}
-
-impl CountersFile {
-    /// Shows the counters of `vbd`.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new(vbd: &Vbd, counters: Arc<Counters>) -> Result<Self> {
-        let name = CString::try_from_fmt(fmt!("{}", Shown(vbd)))?;
-        let dir = xen_core::debugfs_dir(&name).ok_or(ENODEV)?;
-        let file = KBox::pin_init(
-            dir.read_only_file(c"blkfront", Source(counters)),
-            GFP_KERNEL,
-        )?;
-        Ok(Self {
-            _file: file,
-            _dir: dir,
-        })
-    }
 }

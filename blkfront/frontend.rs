@@ -1,40 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The life of a block device: from the backend's offer to a disk, through lost connections, to its end.
-//!
-//! The bus calls one callback of a device at a time. What may wait for the backend's data, which is reading
-//! the partition table, is done in a call of its own, so that the device can be removed meanwhile.
+//! What the connection of a block device is made of; the bus decides when.
 
 use crate::{
-    claims::Claim,
+    disk::Vdisk,
+    gendisk::Gendisk,
     keys,
-    link::Link,
-    queue::{
-        Blk,
-        Handler, //
-    },
-    shared::Shared,
-    show::Shown, //
+    operations::Handler,
+    ring::QueueRing, //
 };
 use abi::{
     block::{
         features::{
-            Agreed,
-            Cache,
-            Wanted, //
+            is_frontend_key,
+            Agreed, //
         },
         geometry::Geometry,
-        ring_slots,
-        vbd::{
-            self,
-            Vbd, //
-        },
+        vbd::Vbd, //
     },
-    connection::{
-        Frontend as Connection,
-        State,
-        Step, //
-    },
+    connection::State,
 };
 use evtchn::{
     Channel,
@@ -48,56 +32,52 @@ use kernel::{
         Mutex, //
     },
 };
-use linux::{
-    attempts::Attempts,
-    block::{
-        Disk,
-        Limits,
-        Name, //
-    },
-    delayed::DelayedCall,
-    new_delayed_call, //
-};
+use linux::fmt::Shown;
 use xen_core::{
     emulated_twin_attached,
     Twin, //
 };
-use xenbus::Device;
-
-/// How long the backend has for the last requests of a disk that is detached. The toolstack waits for 10 s.
-const GRACE_MS: u32 = 5000;
-
-/// Most changes of the size of a disk that are told.
-const MAX_RESIZES_TOLD: u32 = 64;
+use xenbus::{
+    Device,
+    Publication, //
+};
 
 /// A block device.
 #[pin_data]
 pub(crate) struct Frontend {
-    device: Device,
     number: u32,
     #[pin]
     inner: Mutex<Inner>,
-    /// Locked while the disk is being added, which may wait for the backend.
-    #[pin]
-    disk: Mutex<Option<Disk<Blk>>>,
-    adder: Pin<KBox<DelayedCall<Frontend>>>,
+    gendisk: Arc<Gendisk>,
 }
 
 /// What only the callbacks of the bus use.
 struct Inner {
-    connection: Connection,
-    shared: Option<Arc<Shared>>,
-    /// What the current connection has, and its links until it is attached.
+    /// The disk's part that outlives its connections.
+    vdisk: Option<Arc<Vdisk>>,
     agreed: Option<Agreed>,
-    links: KVec<Link>,
-    geometry: Option<Geometry>,
-    attempts: Attempts,
-    resizes: u32,
+    listeners: KVec<Listener<Handler>>,
+    /// The rings until the backend has connected.
+    rings: KVec<QueueRing>,
+}
+
+/// What the queues do not keep themselves of a connection that is not used any more.
+pub(crate) struct Retired {
+    /// Declared first: no event comes any more when the rings are taken down.
+    _listeners: KVec<Listener<Handler>>,
+    /// Rings that no queue got.
+    _rings: KVec<QueueRing>,
 }
 
 impl xenbus::Driver for Frontend {
-    const NAME: &'static CStr = c"oxen-blkfront";
+    const NAME: &'static CStr = c"oxen_blkfront";
     const DEVICE_TYPES: &'static [&'static CStr] = &[c"vbd"];
+    const PUBLISHED: State = State::Initialised;
+    type Retired = Retired;
+
+    fn is_own_key(key: &[u8]) -> bool {
+        is_frontend_key(key)
+    }
 
     fn probe(device: &Device) -> Result<Arc<Self>> {
         let number = device.id()?;
@@ -119,332 +99,134 @@ impl xenbus::Driver for Frontend {
             );
             return Err(ENODEV);
         }
-        let frontend = Arc::pin_init(
+        Arc::pin_init(
             try_pin_init!(Self {
-                device: device.clone(),
                 number,
                 inner <- new_mutex!(Inner {
-                    connection: Connection::new(),
-                    shared: None,
+                    vdisk: None,
                     agreed: None,
-                    links: KVec::new(),
-                    geometry: None,
-                    attempts: Attempts::new(),
-                    resizes: 0,
+                    listeners: KVec::new(),
+                    rings: KVec::new(),
                 }),
-                disk <- new_mutex!(None),
-                adder: new_delayed_call!("oxen_blkfront_add", Self::add_disk)?,
+                gendisk: Gendisk::new(device)?,
             }? Error),
             GFP_KERNEL,
-        )?;
-        // `remove` stops it, which ends this circle.
-        frontend.adder.start(frontend.clone());
-        Ok(frontend)
+        )
     }
 
-    fn otherend_changed(self: &Arc<Self>, _device: &Device, state: State) {
+    fn publish(&self, device: &Device, keys: &mut Publication) -> Result {
         let mut inner = self.inner.lock();
-        let breach = inner
-            .shared
-            .as_ref()
-            .and_then(|shared| shared.take_breach());
-        if let Some(breach) = breach {
-            self.recover(&mut inner, breach);
-            return;
+        let mut wanted = keys::wanted(device)?;
+        if let Some(vdisk) = &inner.vdisk {
+            wanted.queues = vdisk.queues().len().try_into().unwrap_or(1);
         }
-        // A restart asks again with the same state.
-        for _ in 0..2 {
-            match inner.connection.otherend(state) {
-                Step::Wait => {}
-                Step::Publish => self.attempt(&mut inner, Self::publish),
-                Step::Attach => self.attempt(&mut inner, Self::attach),
-                Step::Refresh => self.refresh(&mut inner),
-                Step::Detach => self.detach(&mut inner, state == State::Closing),
-                Step::Abandon => self.detach(&mut inner, false),
-                Step::Restart => {
-                    self.disconnect(&mut inner);
-                    if self.device.switch_state(State::Initialising).is_ok() {
-                        continue;
-                    }
-                }
-            }
-            return;
-        }
-    }
-
-    fn remove(self: &Arc<Self>, _device: &Device) {
-        let mut inner = self.inner.lock();
-        let alive = self.device.otherend_state() == State::Connected;
-        self.detach(&mut inner, alive);
-        drop(inner);
-        self.adder.stop();
-    }
-}
-
-impl Frontend {
-    /// Takes one step towards a connection; when that fails, the connection is given up.
-    fn attempt(&self, inner: &mut Inner, step: fn(&Self, &mut Inner) -> Result) {
-        let Err(error) = step(self, inner) else {
-            return;
+        let agreed = Agreed::settle(&keys::offer(device)?, &wanted);
+        // The part of the disk that outlives its connections is made with the first one.
+        let vdisk = match &inner.vdisk {
+            Some(vdisk) => vdisk.clone(),
+            None => Vdisk::new(device, self.number, &agreed)?,
         };
-        inner.connection.failed();
-        self.device.fatal(
-            error,
-            format_args!("the connection to the backend could not be made"),
-        );
-        self.detach(inner, false);
-    }
-
-    /// Makes rings and event channels and tells the backend.
-    fn publish(&self, inner: &mut Inner) -> Result {
-        let agreed = Agreed::settle(&keys::offer(&self.device), &wanted());
-        if inner.shared.is_none() && !inner.attempts.another() {
-            return Err(ECONNREFUSED);
-        }
-        let shared = self.shared(inner, &agreed)?;
-        let backend = self.device.otherend_id();
-        let mut links = KVec::with_capacity(agreed.queues().into(), GFP_KERNEL)?;
+        inner.vdisk = Some(vdisk.clone());
         for index in 0..u32::from(agreed.queues()) {
-            let channel = Channel::alloc_unbound(backend)?;
-            let handler = Arc::new(Handler::new(shared.clone(), index), GFP_KERNEL)?;
+            let channel = Channel::alloc_unbound(device.otherend_id())?;
+            let handler = Arc::new(Handler::new(vdisk.clone(), index), GFP_KERNEL)?;
             let listener = if agreed.queues() > 1 {
-                Listener::new(channel, fmt!("{}-q{}", Shown(shared.vbd()), index), handler)?
+                Listener::new(channel, fmt!("{}-q{}", Shown(vdisk.vbd()), index), handler)?
             } else {
-                Listener::new(channel, fmt!("{}", Shown(shared.vbd())), handler)?
+                Listener::new(channel, fmt!("{}", Shown(vdisk.vbd())), handler)?
             };
             // The lower bits are what a backend that looks at it at all expects.
             let handle = (self.number & 0xffff) as u16;
-            let link = Link::new(backend, handle, &agreed, listener)?;
-            links.push(link, GFP_KERNEL)?;
+            let ring = QueueRing::new(device.otherend_id(), handle, &agreed, listener.notifier())?;
+            inner.listeners.push(listener, GFP_KERNEL)?;
+            inner.rings.push(ring, GFP_KERNEL)?;
         }
-        keys::publish(&self.device, &agreed, &links)?;
         inner.agreed = Some(agreed);
-        inner.links = links;
-        self.device.switch_state(State::Initialised)
+        keys::publish(keys, &agreed, &inner.rings)
     }
 
-    /// The part of the disk that outlives its connections; made with the first one.
-    fn shared(&self, inner: &mut Inner, agreed: &Agreed) -> Result<Arc<Shared>> {
-        if let Some(shared) = &inner.shared {
-            return Ok(shared.clone());
-        }
-        let vbd = Vbd::parse(self.number).map_err(|_| EINVAL)?;
-        let claim = Claim::new(self.number, vbd).inspect_err(|_| {
-            dev_err!(
-                self.device.as_ref(),
-                "{} or its minor numbers belong to another disk\n",
-                Shown(vbd)
-            );
-        })?;
-        let shared = Shared::new(
-            claim,
-            agreed.queues(),
-            ring_slots(agreed.ring_pages()),
-            wanted().segments,
-            self.device.clone(),
-        )?;
-        inner.shared = Some(shared.clone());
-        Ok(shared)
-    }
-
-    /// The backend is connected: lets requests flow, and makes the disk if there is none.
-    fn attach(&self, inner: &mut Inner) -> Result {
-        let (Some(shared), Some(agreed)) = (inner.shared.clone(), inner.agreed) else {
+    fn attach(&self, device: &Device) -> Result {
+        let mut inner = self.inner.lock();
+        let (Some(vdisk), Some(agreed)) = (inner.vdisk.clone(), inner.agreed) else {
             return Err(EINVAL);
         };
-        let agreed = agreed.connected(&keys::offer(&self.device));
-        inner.agreed = Some(agreed);
-        for link in &mut inner.links {
-            link.set_cache(agreed.cache());
-        }
-        let geometry = Geometry::check(&keys::described(&self.device)).map_err(|error| {
-            dev_err!(self.device.as_ref(), "{}\n", Shown(error));
+        let agreed = agreed.connected(&keys::offer(device)?);
+        let geometry = Geometry::check(&keys::described(device)?).map_err(|error| {
+            dev_err!(device.as_ref(), "{}\n", Shown(error));
             EINVAL
         })?;
-        let mut disk = self.disk.lock();
-        if let (Some(_), Some(old)) = (disk.as_ref(), &inner.geometry) {
-            // Requests that wait were made for the old sectors.
-            if old.sector_size() != geometry.sector_size() {
-                dev_err!(
-                    self.device.as_ref(),
-                    "the backend came back with another sector size\n"
-                );
-                return Err(EINVAL);
+        self.gendisk.obey(&vdisk, &agreed, &geometry)?;
+        inner.agreed = Some(agreed);
+        for ring in inner.rings.iter_mut() {
+            ring.connected(&agreed)?;
+        }
+        vdisk.set_active(agreed.queues());
+        if agreed.queues() > 1 {
+            // An event comes where the requests come from, so that none has to be sent on.
+            for (index, listener) in (0..).zip(&inner.listeners) {
+                if let Some(cpu) = self.gendisk.cpu_of(index) {
+                    let _ = listener.set_affinity(cpu);
+                }
             }
         }
-        if disk.is_none() {
-            let made = make_disk(&shared, &agreed, &geometry)?;
-            let queue = made.queue().ok_or(ENXIO)?;
-            shared.set_restart(queue);
-            *disk = Some(made);
+        for (queue, ring) in vdisk.queues().iter().zip(inner.rings.drain_all()) {
+            queue.connect(ring).map_err(|_| EINVAL)?;
         }
-        if let Some(disk) = disk.as_ref() {
-            disk.set_read_only(geometry.read_only());
-            disk.set_capacity(geometry.sectors());
-        }
-        drop(disk);
-        for (queue, link) in shared.queues().iter().zip(inner.links.drain_all()) {
-            queue.connect(link).map_err(|_| EBUSY)?;
-        }
-        inner.geometry = Some(geometry);
-        self.device.switch_state(State::Connected)?;
-        shared.counters().connections.count();
-        shared.start_queues();
-        self.adder.schedule(0);
+        vdisk.count_connection();
+        vdisk.start_queues();
+        self.gendisk.add_soon();
         Ok(())
     }
 
-    /// Shows the disk to the world, once.
-    fn add_disk(&self) -> Option<u32> {
-        let mut guard = self.disk.lock();
-        let disk = (*guard).as_mut()?;
-        if disk.is_added() {
-            return None;
-        }
-        if let Err(error) = disk.add(self.device.as_ref()) {
-            dev_err!(
-                self.device.as_ref(),
-                "the disk could not be added: {:?}\n",
-                error
-            );
-        }
-        None
-    }
-
-    /// The backend announces itself again: the disk may have another size.
-    fn refresh(&self, inner: &mut Inner) {
-        let Ok(geometry) = Geometry::check(&keys::described(&self.device)) else {
+    /// The disk may have another size.
+    fn refresh(&self, device: &Device) {
+        let described = keys::described(device).map(|described| Geometry::check(&described));
+        let Ok(Ok(geometry)) = described else {
             return;
         };
-        let Some(old) = inner.geometry else {
-            return;
+        self.gendisk.resize(geometry.sectors());
+    }
+
+    fn flush(&self, _device: &Device) {
+        if let Some(vdisk) = &self.inner.lock().vdisk {
+            vdisk.set_deadline();
+        }
+        self.gendisk.remove();
+    }
+
+    fn retire(&self, _device: &Device) -> Option<Retired> {
+        let mut inner = self.inner.lock();
+        let retired = Retired {
+            _listeners: core::mem::take(&mut inner.listeners),
+            _rings: core::mem::take(&mut inner.rings),
         };
-        if old.sectors() == geometry.sectors() {
-            return;
+        if let Some(vdisk) = &inner.vdisk {
+            vdisk.retire();
         }
-        if let Some(disk) = self.disk.lock().as_ref() {
-            disk.set_capacity(geometry.sectors());
-        }
-        inner.geometry = Some(geometry);
-        inner.resizes = inner.resizes.saturating_add(1);
-        if inner.resizes <= MAX_RESIZES_TOLD {
-            dev_info!(
-                self.device.as_ref(),
-                "the disk has {} sectors now\n",
-                geometry.sectors()
-            );
+        Some(retired)
+    }
+
+    fn shut(&self, _device: &Device, retired: Retired) {
+        let inner = self.inner.lock();
+        drop(retired);
+        if let Some(vdisk) = &inner.vdisk {
+            vdisk.shut();
         }
     }
 
-    /// A ring is broken: leaves the backend and comes back, or gives the disk up when that is of no use.
-    fn recover(&self, inner: &mut Inner, breach: crate::queue::Breach) {
-        let again = inner.attempts.another();
-        dev_err!(
-            self.device.as_ref(),
-            "{}; {}\n",
-            Shown(breach),
-            if again {
-                "connecting anew"
-            } else {
-                "too often to connect again, so the disk is given up"
-            }
-        );
-        inner.connection.failed();
-        if !again {
-            self.detach(inner, false);
-            return;
+    fn end(&self, _device: &Device) {
+        let vdisk = self.inner.lock().vdisk.take();
+        self.gendisk.mark_dead();
+        if let Some(vdisk) = &vdisk {
+            vdisk.fail_all();
         }
-        // The backend lets go of our pages first, so that requests can be offered again.
-        self.device.close();
-        self.disconnect(inner);
-        inner.connection.restarted();
-        if let Err(error) = self.device.switch_state(State::Initialising) {
-            dev_err!(
-                self.device.as_ref(),
-                "the state could not be written: {:?}\n",
-                error
-            );
-        }
-        self.device.reevaluate();
-    }
-
-    /// Drops all that belongs to the connection; requests wait for the next one.
-    fn disconnect(&self, inner: &mut Inner) {
-        inner.links.clear();
-        inner.agreed = None;
-        if let Some(shared) = &inner.shared {
-            shared.disconnect();
+        self.gendisk.remove();
+        if let Some(vdisk) = &vdisk {
+            vdisk.close();
         }
     }
 
-    /// Ends the disk and the connection. If the backend is `alive`, what is dirty is written first.
-    fn detach(&self, inner: &mut Inner, alive: bool) {
-        let shared = inner.shared.take();
-        if let Some(shared) = &shared {
-            if alive {
-                shared.set_deadline(GRACE_MS);
-            } else {
-                shared.fail_all();
-            }
-        }
-        // Whoever is adding the disk ends soon: its requests are answered, or fail.
-        let mut disk = self.disk.lock().take();
-        if let Some(disk) = &mut disk {
-            if !alive && disk.is_added() {
-                disk.mark_dead();
-            }
-            disk.remove();
-        }
-        // No request is left. The backend lets go of the rings before they are taken down.
-        self.device.close();
-        inner.links.clear();
-        inner.agreed = None;
-        inner.geometry = None;
-        if let Some(shared) = &shared {
-            shared.fail_all();
-            shared.close();
-        }
-        drop(disk);
-        inner.connection.closed();
+    fn remove(&self, _device: &Device) {
+        self.gendisk.stop();
     }
-}
-
-/// What we want of a backend.
-fn wanted() -> Wanted {
-    let segments = crate::module_parameters::max_indirect_segments.value();
-    let order = crate::module_parameters::max_ring_page_order.value();
-    Wanted {
-        segments: segments.clamp(
-            abi::block::DIRECT_SEGMENTS,
-            abi::block::features::MAX_SEGMENTS,
-        ),
-        ring_order: order.min(abi::block::features::MAX_RING_ORDER),
-        queues: 1,
-    }
-}
-
-fn make_disk(shared: &Arc<Shared>, agreed: &Agreed, geometry: &Geometry) -> Result<Disk<Blk>> {
-    let limits = Limits {
-        logical_block_size: geometry.sector_size(),
-        physical_block_size: geometry.physical_sector_size(),
-        max_segments: agreed.segments(),
-        // The block layer makes a write durable by a flush after it: no backend can do that by itself.
-        write_cache: agreed.cache() != Cache::WriteThrough,
-        ..Limits::default()
-    };
-    let vbd = shared.vbd();
-    Disk::new(
-        shared.clone(),
-        agreed.queues().into(),
-        ring_slots(agreed.ring_pages()),
-        &limits,
-        Name {
-            name: fmt!("{}", Shown(vbd)),
-            major: vbd::MAJOR,
-            first_minor: vbd.first_minor(),
-            minors: vbd.minors(),
-            partitions: !vbd.is_partition(),
-            removable: geometry.removable(),
-        },
-    )
 }

@@ -4,30 +4,83 @@
 //!
 //! Their meaning is in Xen's `io/blkif.h`; the numbers are judged in [`abi::block`].
 
-use crate::link::Link;
-use abi::block::{
-    features::{
-        Agreed,
-        Offer, //
+use crate::{
+    params,
+    ring::QueueRing, //
+};
+use abi::{
+    block::{
+        features::{
+            Agreed,
+            Offer,
+            Wanted, //
+        },
+        geometry::Described, //
     },
-    geometry::Described, //
+    xenstore::value::Number, //
 };
 use core::fmt;
 use kernel::prelude::*;
 use xenbus::{
     Device,
-    Keys, //
+    Publication, //
 };
 
+/// What we want of a backend.
+///
+/// # Errors
+///
+/// Whatever the xenstore says.
+pub(crate) fn wanted(device: &Device) -> Result<Wanted> {
+    Ok(Wanted {
+        segments: params::segments(),
+        ring_order: params::ring_order(),
+        queues: params::queues(),
+        persistent: params::persistent(),
+        trusted: params::trusted() && is_trusted(device)?,
+    })
+}
+
+/// Whether the toolstack trusts the backend with the guest's pages. Only the number 1, or no word, is trust.
+fn is_trusted(device: &Device) -> Result<bool> {
+    match device.read("trusted") {
+        Ok(value) => Ok(value.as_bytes() == b"1"),
+        Err(ENOENT) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// What the backend offers.
-pub(crate) fn offer(device: &Device) -> Offer {
-    // A number that is malformed is as good as none; the bus has complained.
-    Offer::read(|key| device.otherend_number(key).ok().flatten())
+///
+/// # Errors
+///
+/// Whatever the xenstore says; a number that is malformed is as good as none, and the bus has complained.
+pub(crate) fn offer(device: &Device) -> Result<Offer> {
+    let mut result = Ok(());
+    let offer = Offer::read(|key| number(device, key, &mut result));
+    result.map(|()| offer)
 }
 
 /// How the backend describes the disk.
-pub(crate) fn described(device: &Device) -> Described {
-    Described::read(|key| device.otherend_number(key).ok().flatten())
+///
+/// # Errors
+///
+/// As [`offer`].
+pub(crate) fn described(device: &Device) -> Result<Described> {
+    let mut result = Ok(());
+    let described = Described::read(|key| number(device, key, &mut result));
+    result.map(|()| described)
+}
+
+fn number<T: Number>(device: &Device, key: &str, result: &mut Result) -> Option<T> {
+    match device.otherend_number(key) {
+        Ok(number) => number,
+        Err(EINVAL) => None,
+        Err(error) => {
+            *result = Err(error);
+            None
+        }
+    }
 }
 
 /// Whether the toolstack says that the device is a CD-ROM drive.
@@ -37,41 +90,36 @@ pub(crate) fn is_cdrom(device: &Device) -> bool {
         .is_ok_and(|kind| kind.as_bytes() == b"cdrom")
 }
 
-/// Tells the backend the rings and event channels of all queues, at once.
+/// Adds the keys that tell the backend the rings and event channels of all queues.
 ///
 /// # Errors
 ///
-/// Whatever the xenstore says.
-pub(crate) fn publish(device: &Device, agreed: &Agreed, links: &[Link]) -> Result {
-    device.transaction(|keys| {
-        keys.write("protocol", "x86_64-abi")?;
-        // Pages are granted for one request only.
-        keys.write("feature-persistent", 0)?;
-        if agreed.ring_order() > 0 {
-            keys.write("ring-page-order", agreed.ring_order())?;
-        }
-        if let [link] = links {
-            return queue(keys, format_args!(""), link);
-        }
-        keys.write("multi-queue-num-queues", links.len())?;
-        for (at, link) in links.iter().enumerate() {
-            queue(keys, format_args!("queue-{at}/"), link)?;
-        }
-        Ok(())
-    })
+/// `ENOMEM`.
+pub(crate) fn publish(keys: &mut Publication, agreed: &Agreed, rings: &[QueueRing]) -> Result {
+    keys.add("protocol", "x86_64-abi")?;
+    keys.add("feature-persistent", u8::from(agreed.offers_persistent()))?;
+    if agreed.ring_order() > 0 {
+        keys.add("ring-page-order", agreed.ring_order())?;
+        keys.add("num-ring-pages", agreed.ring_pages())?;
+    }
+    if let [ring] = rings {
+        return queue(keys, format_args!(""), ring);
+    }
+    keys.add("multi-queue-num-queues", rings.len())?;
+    for (at, ring) in rings.iter().enumerate() {
+        queue(keys, format_args!("queue-{at}/"), ring)?;
+    }
+    Ok(())
 }
 
 /// The keys of one queue, which begin with `prefix`.
-fn queue(keys: &Keys<'_>, prefix: fmt::Arguments<'_>, link: &Link) -> Result {
-    if let [gref] = link.grefs() {
-        keys.write(format_args!("{prefix}ring-ref"), gref)?;
+fn queue(keys: &mut Publication, prefix: fmt::Arguments<'_>, ring: &QueueRing) -> Result {
+    if let [gref] = ring.grefs() {
+        keys.add(format_args!("{prefix}ring-ref"), gref)?;
     } else {
-        for (at, gref) in link.grefs().iter().enumerate() {
-            keys.write(format_args!("{prefix}ring-ref{at}"), gref)?;
+        for (at, gref) in ring.grefs().iter().enumerate() {
+            keys.add(format_args!("{prefix}ring-ref{at}"), gref)?;
         }
     }
-    keys.write(
-        format_args!("{prefix}event-channel"),
-        link.listener().port(),
-    )
+    keys.add(format_args!("{prefix}event-channel"), ring.port())
 }

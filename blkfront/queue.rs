@@ -7,295 +7,193 @@
 //! be completed from there: its owner would reuse memory that the backend can still write.
 
 use crate::{
+    batch::{
+        hand_back,
+        Batch, //
+    },
+    breach::{
+        judge,
+        Breach,
+        Sent, //
+    },
     counters::Counters,
-    link::{
-        Link,
+    data::Need,
+    parked::Parked,
+    ring::{
+        QueueRing,
         Refusal, //
     },
-    shared::Shared,
-    transfer::Transfer,
+    shape::Refused,
+    stock::Buffer,
+    transfer::Blk, //
 };
 use abi::{
-    block::response::{
-        Outcome,
-        Response,
-        WrongOperation, //
+    block::{
+        request::Operation,
+        response::Outcome, //
     },
-    ring::Broken,
     slots::{
         Slot,
-        SlotTable,
-        UnknownId, //
+        SlotTable, //
     },
+    types::DomainId,
 };
-use core::fmt;
+use grant_table::Pool;
 use kernel::{
-    new_spinlock_irq,
     prelude::*,
-    sync::{
-        Arc,
-        SpinLockIrq, //
+    sync::Arc, //
+};
+use linux::{
+    block::{
+        HwQueue,
+        Rejected,
+        Request,
+        Status, //
     },
+    new_spinlock_irq,
+    sync::irq_lock::SpinLockIrq, //
 };
-use linux::block::{
-    HwQueue,
-    Operations,
-    Rejected,
-    Request,
-    Status, //
-};
-
-/// Requests completed between two looks at the lock.
-const BATCH: usize = 16;
 
 /// Most batches for one event. It is more than any ring holds: what comes beyond is left to a later call.
 const MAX_BATCHES: usize = 64;
 
-/// The block operations.
-pub(crate) struct Blk;
-
-impl Operations for Blk {
-    type OwnerModule = crate::BlkfrontModule;
-    type Data = Shared;
-    type Pdu = Transfer;
-
-    fn new_pdu(shared: &Shared) -> Result<Transfer> {
-        Transfer::new(shared.max_segments())
-    }
-
-    fn queue_rq(
-        shared: &Shared,
-        hw: HwQueue<'_>,
-        rq: Request<Self>,
-        last: bool,
-    ) -> Result<(), Rejected<Self>> {
-        match shared.queue(hw.index()) {
-            Some(queue) => queue.submit(shared.counters(), &hw, rq, last),
-            None => Err(rq.reject(Status::IoError)),
-        }
-    }
-
-    fn commit_rqs(shared: &Shared, hw: HwQueue<'_>) {
-        if let Some(queue) = shared.queue(hw.index()) {
-            queue.commit(shared.counters());
-        }
-    }
-
-    fn timed_out(shared: &Shared, queue: u32, _tag: u32) {
-        shared.counters().timeouts.count();
-        // In case an event was lost, look at the ring.
-        if let Some(queue) = shared.queue(queue) {
-            queue.collect(shared);
-        }
-    }
-}
-
-/// Receives the events of one queue.
-pub(crate) struct Handler {
-    shared: Arc<Shared>,
-    queue: u32,
-}
-
-impl Handler {
-    pub(crate) fn new(shared: Arc<Shared>, queue: u32) -> Self {
-        Self { shared, queue }
-    }
-}
-
-impl evtchn::Handler for Handler {
-    fn event(&self, event: evtchn::Event) {
-        let counters = self.shared.counters();
-        counters.events.count();
-        let useful = match self.shared.queue(self.queue) {
-            Some(queue) => queue.collect(&self.shared),
-            None => false,
-        };
-        if !useful {
-            counters.spurious.count();
-            event.spurious();
-        }
-    }
-}
-
-/// How a backend broke the rules.
-#[derive(Clone, Copy)]
-pub(crate) enum Breach {
-    /// The index of the ring.
-    Index(Broken),
-    /// The id of a response.
-    Id(u64, UnknownId),
-    /// The operation of a response.
-    Operation(WrongOperation),
-}
-
-impl fmt::Display for Breach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Breach::Index(broken) => broken.fmt(f),
-            Breach::Id(id, why) => write!(f, "{why} (id {id:#x})"),
-            Breach::Operation(wrong) => wrong.fmt(f),
-        }
-    }
-}
+/// Connections of which requests are parked, at most. Beyond that they fail at once.
+const MOST_PARKED: usize = 8;
 
 /// Whether requests can flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// There is no connection; requests wait.
     Down,
-    /// There is.
-    Up(Link),
-    /// The backend broke the rules; requests wait until the link is replaced.
-    Broken(Link),
+    /// There has been none for too long; requests fail until there is one.
+    Lost,
+    /// There is one.
+    Up,
+    /// The backend broke the rules; requests wait until the connection is replaced.
+    Broken,
     /// The disk goes away; requests fail.
     Dead,
 }
 
 struct State {
     mode: Mode,
+    ring: Option<QueueRing>,
     /// Requests that the backend has.
-    sent: SlotTable<Request<Blk>, KVec<Slot<Request<Blk>>>>,
+    sent: Sent,
     /// Requests that are answered, but have pages that the backend has mapped.
     held: KVec<Request<Blk>>,
+    /// Those of former connections in the same state.
+    parked: KVec<Parked>,
     /// Whether the block layer waits for us to start the queue again.
     stopped: bool,
-    breach: Option<Breach>,
 }
 
 /// One hardware queue.
 #[pin_data]
 pub(crate) struct Queue {
+    counters: Counters,
     #[pin]
     state: SpinLockIrq<State>,
 }
 
-/// Requests that leave the queue, and what becomes of them outside the lock.
-struct Batch {
-    requests: [Option<Request<Blk>>; BATCH],
-    len: usize,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self {
-            requests: [const { None }; BATCH],
-            len: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.len == BATCH
-    }
-
-    /// Adds a request; the caller has looked whether there is room.
-    fn push(&mut self, rq: Request<Blk>) {
-        if let Some(slot) = self.requests.get_mut(self.len) {
-            *slot = Some(rq);
-            self.len = self.len.wrapping_add(1);
-        }
-    }
-
-    /// Ends the requests as their outcomes say.
-    fn finish(self, counters: &Counters) {
-        for mut rq in self.requests.into_iter().flatten() {
-            match rq.pdu().outcome {
-                Outcome::Done => {
-                    let bytes = rq.pdu().bytes;
-                    if rq.advance(bytes) {
-                        rq.complete(Status::Ok);
-                    } else {
-                        counters.partial.count();
-                        rq.requeue();
-                    }
-                }
-                // Only a flush can come to this. The backend has no cache that it could write back.
-                Outcome::NotSupported => rq.complete(Status::Ok),
-                Outcome::Failed => {
-                    counters.errors.count();
-                    rq.complete(Status::IoError);
-                }
-            }
-        }
-    }
-}
-
 impl Queue {
-    /// Makes a queue without a connection, for at most `depth` requests.
+    /// Makes a queue without a connection, for at most `depth` requests at the backend, of `all` that the disk has.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(depth: u32) -> Result<Arc<Self>> {
-        let depth = usize::try_from(depth)?;
+    pub(crate) fn new(depth: u32, all: u32) -> Result<Arc<Self>> {
+        let (depth, all) = (usize::try_from(depth)?, usize::try_from(all)?);
         let mut slots = KVec::with_capacity(depth, GFP_KERNEL)?;
         for _ in 0..depth {
             slots.push(Slot::new(), GFP_KERNEL)?;
         }
         let state = State {
             mode: Mode::Down,
+            ring: None,
             sent: SlotTable::new(slots),
-            held: KVec::with_capacity(depth, GFP_KERNEL)?,
+            held: KVec::with_capacity(all, GFP_KERNEL)?,
+            parked: KVec::with_capacity(MOST_PARKED, GFP_KERNEL)?,
             stopped: false,
-            breach: None,
         };
         Arc::pin_init(
             pin_init!(Self {
+                counters: Counters::new(),
                 state <- new_spinlock_irq!(state, "oxen_blkfront_queue"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Sends a request.
-    fn submit(
+    /// What it has counted.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Sends a request. `short` is called when its data finds no room, now and then: [`find`](Self::find) is due.
+    pub(crate) fn submit(
         &self,
-        counters: &Counters,
         hw: &HwQueue<'_>,
         mut rq: Request<Blk>,
         last: bool,
+        short: impl FnOnce(),
     ) -> Result<(), Rejected<Blk>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let link = match &mut state.mode {
-            Mode::Up(link) => link,
-            Mode::Down | Mode::Broken(_) => {
+        let ring = match (state.mode, &mut state.ring) {
+            (Mode::Up, Some(ring)) => ring,
+            (Mode::Dead | Mode::Lost, _) => return Err(rq.reject(Status::IoError)),
+            _ => {
                 state.stopped = true;
                 hw.stop();
                 return Err(rq.reject(Status::Resource));
             }
-            Mode::Dead => return Err(rq.reject(Status::IoError)),
         };
         let id = match state.sent.next_id() {
-            Some(id) if link.has_room() => id,
+            Some(id) if ring.has_room() => id,
             _ => {
-                counters.waits.count();
+                self.counters.waits.count();
                 // What is written already has to go out: its answers start the queue again.
-                link.publish(counters);
+                ring.publish(&self.counters);
                 state.stopped = true;
                 hw.stop();
                 return Err(rq.reject(Status::Resource));
             }
         };
-        let refusal = match link.write(&mut rq, id, counters) {
+        let refusal = match ring.write(&mut rq, id, &self.counters) {
             Ok(()) => {
                 // There is room for it by `next_id`.
                 let lost = state.sent.insert(rq).err();
                 if last {
-                    link.publish(counters);
+                    ring.publish(&self.counters);
                 }
+                let lacks = ring.is_short();
                 drop(guard);
                 drop(lost);
+                if lacks {
+                    short();
+                }
                 return Ok(());
             }
             Err(refusal) => refusal,
         };
+        if matches!(refusal, Refusal::Short) {
+            ring.publish(&self.counters);
+            // The next answer brings room, or `find` does. When there is nothing to answer, the block layer asks again.
+            if state.has_sent() {
+                state.stopped = true;
+                hw.stop();
+            }
+        }
         drop(guard);
         match refusal {
             Refusal::Nothing => {
                 rq.complete(Status::Ok);
                 Ok(())
             }
-            Refusal::NoGrant => {
-                counters.waits.count();
+            Refusal::Short => {
+                self.counters.waits.count();
+                short();
                 Err(rq.reject(Status::Resource))
             }
             Refusal::Impossible => Err(rq.reject(Status::IoError)),
@@ -303,236 +201,365 @@ impl Queue {
         }
     }
 
-    /// Sends off what was written.
-    fn commit(&self, counters: &Counters) {
-        if let Mode::Up(link) = &mut self.state.lock().mode {
-            link.publish(counters);
+    /// Makes pages for a ring. Returns whether there is one more at least.
+    fn make(&self, backend: DomainId, count: usize, indirect: bool) -> bool {
+        let mut made = false;
+        for _ in 0..count {
+            let Ok(buffer) = Buffer::new(backend) else {
+                break;
+            };
+            if let Some(ring) = &mut self.state.lock().ring {
+                ring.add(backend, buffer, indirect);
+            }
+            made = true;
+        }
+        made
+    }
+
+    /// Finds what the queue was short of, and starts it again. May sleep.
+    pub(crate) fn find(&self, start: impl Fn()) {
+        let need = self.state.lock().ring.as_mut().and_then(|ring| ring.need());
+        let found = match need {
+            None => false,
+            Some((_, Need::References(count))) => Pool::make_room(count).is_ok(),
+            Some((backend, Need::Buffers(count))) => self.make(backend, count, false),
+            Some((backend, Need::Indirect(count))) => self.make(backend, count, true),
+        };
+        if found && core::mem::take(&mut self.state.lock().stopped) {
+            start();
         }
     }
 
-    /// Takes responses and ends their requests. Returns whether there was any.
-    pub(crate) fn collect(&self, shared: &Shared) -> bool {
-        let mut any = false;
+    /// Sends off what was written.
+    pub(crate) fn commit(&self) {
+        let mut state = self.state.lock();
+        if let (Mode::Up, Some(ring)) = (state.mode, &mut state.ring) {
+            ring.publish(&self.counters);
+        }
+    }
+
+    /// Takes responses and ends their requests; `start` starts the queues again. From any context.
+    pub(crate) fn collect(&self, start: impl Fn()) -> Collected {
+        let mut collected = Collected {
+            more: true,
+            ..Collected::default()
+        };
         for _ in 0..MAX_BATCHES {
             let mut batch = Batch::new();
-            let mut guard = self.state.lock();
-            let round = guard.take_responses(&mut batch);
-            let start = batch.len > 0 && core::mem::take(&mut guard.stopped);
-            drop(guard);
-            any |= round.any;
-            batch.finish(shared.counters());
-            if start {
-                shared.start_queues();
+            let mut state = self.state.lock();
+            state.take_responses(&mut batch, &mut collected, &self.counters);
+            let waiting = !batch.is_empty() && core::mem::take(&mut state.stopped);
+            drop(state);
+            batch.finish(&self.counters);
+            if waiting {
+                start();
             }
-            if round.held > 0 {
-                shared.recheck_soon();
-            }
-            for _ in 0..round.held {
-                shared.counters().held.count();
-            }
-            if round.flush_lost {
-                shared.report_flush_lost();
-            }
-            if round.broken {
-                shared.counters().broken.count();
-                shared.report_breach();
-            }
-            if !round.more {
-                return any;
+            if !collected.more {
+                break;
             }
         }
-        // More answers than any ring holds in one go: let others run.
-        shared.recheck_soon();
-        any
+        collected
     }
 
-    /// Looks again at the requests that are held back, and at the ring. Returns whether some remain.
-    pub(crate) fn recheck(&self, shared: &Shared) -> bool {
-        let mut guard = self.state.lock();
-        let mut tries = guard.held.len();
-        drop(guard);
+    /// Looks again at the requests that are held back. Returns whether some remain.
+    pub(crate) fn recheck(&self, start: impl Fn()) -> bool {
+        let mut tries = self.state.lock().held.len();
         while tries > 0 {
             let mut batch = Batch::new();
-            guard = self.state.lock();
+            let mut state = self.state.lock();
             while tries > 0 && !batch.is_full() {
                 tries = tries.wrapping_sub(1);
-                if let Some(rq) = guard.recheck_one() {
+                if let Some(rq) = state.recheck_one(&self.counters) {
                     batch.push(rq);
                 }
             }
-            let start = batch.len > 0 && core::mem::take(&mut guard.stopped);
-            drop(guard);
-            batch.finish(shared.counters());
-            if start {
-                shared.start_queues();
+            let waiting = !batch.is_empty() && core::mem::take(&mut state.stopped);
+            drop(state);
+            batch.finish(&self.counters);
+            if waiting {
+                start();
             }
         }
-        self.collect(shared);
-        let held = self.state.lock().held.len();
-        held > 0
+        self.recheck_parked() || !self.state.lock().held.is_empty()
     }
 
-    /// Puts a connection in place and lets requests flow.
+    /// Looks at those of former connections.
+    fn recheck_parked(&self) -> bool {
+        let mut from = 0usize;
+        loop {
+            let mut state = self.state.lock();
+            let Some(parked) = state.parked.get_mut(from) else {
+                return from > 0;
+            };
+            if let Some((rq, answered)) = parked.take(&self.counters) {
+                drop(state);
+                hand_back(rq, answered, &self.counters);
+            } else if parked.len() > 0 {
+                from = from.saturating_add(1);
+            } else {
+                // Its ring may sleep as it goes.
+                let done = state.parked.remove(from);
+                drop(state);
+                drop(done);
+            }
+        }
+    }
+
+    /// Puts a ring in place and lets requests flow.
     ///
     /// # Errors
     ///
-    /// The link, when there is one already, the disk is going away, or the ring is larger than the queue.
-    pub(crate) fn connect(&self, link: Link) -> Result<(), Link> {
+    /// The ring, when there is one already or the disk is going away.
+    pub(crate) fn connect(&self, ring: QueueRing) -> Result<(), QueueRing> {
         let mut state = self.state.lock();
-        match state.mode {
-            Mode::Down => {
-                state.mode = Mode::Up(link);
-                state.stopped = false;
-                state.breach = None;
-                Ok(())
-            }
-            _ => Err(link),
+        if !matches!(state.mode, Mode::Down | Mode::Lost) || state.ring.is_some() {
+            return Err(ring);
         }
+        state.mode = Mode::Up;
+        state.ring = Some(ring);
+        state.stopped = false;
+        Ok(())
     }
 
-    /// Ends the connection. Requests that the backend has are offered again, if their pages can be had
-    /// back; those of which it keeps pages fail, and so do all when the disk is going away (`dead`).
-    ///
-    /// The link comes back, to be dropped where sleeping is allowed.
-    pub(crate) fn disconnect(&self, dead: bool, counters: &Counters) -> Option<Link> {
+    /// Stops using the ring. Requests that the backend has wait for [`shut`](Self::shut). Returns whether it was used.
+    pub(crate) fn retire(&self) -> bool {
         let mut state = self.state.lock();
-        let next = if dead || matches!(state.mode, Mode::Dead) {
-            Mode::Dead
-        } else {
-            Mode::Down
-        };
-        let link = match core::mem::replace(&mut state.mode, next) {
-            Mode::Up(link) | Mode::Broken(link) => Some(link),
-            Mode::Down | Mode::Dead => None,
-        };
+        let used = matches!(state.mode, Mode::Up | Mode::Broken);
+        if used {
+            state.mode = Mode::Down;
+        }
+        used
+    }
+
+    /// Tells whether there is a connection.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state.lock().mode == Mode::Up
+    }
+
+    /// Has requests that wait for a connection fail until there is one. Returns false if they do not. May sleep.
+    pub(crate) fn give_up(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.mode != Mode::Down {
+            return false;
+        }
+        state.mode = Mode::Lost;
         drop(state);
-        let link = link?;
+        self.fail_parked();
+        true
+    }
+
+    /// Gives the ring back. Requests that the backend had are offered again. Returns whether some are parked, since the
+    /// backend keeps pages of theirs.
+    pub(crate) fn shut(&self) -> bool {
+        let ring = self.state.lock().ring.take();
+        let Some(mut ring) = ring else {
+            return false;
+        };
+        let room = self.state.lock().held.capacity();
+        // Without memory to park them they fail.
+        let mut kept = KVec::with_capacity(room, GFP_KERNEL).unwrap_or_default();
+        self.take_back(&mut ring, &mut kept);
+        if kept.is_empty() {
+            return false;
+        }
+        let parked = Parked::new(ring, kept);
+        let mut state = self.state.lock();
+        if state.parked.len() < state.parked.capacity() {
+            let _ = state.parked.push_within_capacity(parked);
+            return true;
+        }
+        drop(state);
+        parked.fail(&self.counters);
+        false
+    }
+
+    /// Takes back what the backend had, with the ring that it went out by. Such requests are offered again, if their
+    /// pages can be had back; those of which the backend keeps pages go to `kept`, while there is room. All fail when the
+    /// disk is going away.
+    fn take_back(&self, ring: &mut QueueRing, kept: &mut KVec<(Request<Blk>, bool)>) {
         // Nobody adds requests now: the table and the list only shrink.
         loop {
             let mut state = self.state.lock();
+            let dead = state.mode == Mode::Dead;
             let (rq, answered) = match state.held.pop() {
                 Some(rq) => (Some(rq), true),
                 None => (state.sent.drain().next(), false),
             };
             drop(state);
             let Some(mut rq) = rq else {
-                return Some(link);
+                return;
             };
-            let free = link.end(&mut rq);
-            if !free {
-                link.revoke(&mut rq, counters);
+            let free = ring.end(&mut rq, &self.counters);
+            if free && !dead {
+                hand_back(rq, answered, &self.counters);
+                continue;
             }
-            if dead || !free {
-                counters.abandoned.count();
-                rq.complete(Status::IoError);
-            } else if answered {
-                let mut batch = Batch::new();
-                batch.push(rq);
-                batch.finish(counters);
-            } else {
-                counters.requeued.count();
-                rq.requeue();
+            if !dead && kept.len() < kept.capacity() {
+                self.counters.held.count();
+                let _ = kept.push_within_capacity((rq, answered));
+                continue;
             }
+            ring.revoke(&mut rq, &self.counters);
+            self.counters.abandoned.count();
+            rq.complete(Status::IoError);
         }
     }
 
-    /// How the backend broke the rules, if it did and was not asked before.
-    pub(crate) fn take_breach(&self) -> Option<Breach> {
-        self.state.lock().breach.take()
+    /// Fails every request, those that the backend has and those that come. May sleep.
+    pub(crate) fn fail_all(&self) {
+        let mut state = self.state.lock();
+        state.mode = Mode::Dead;
+        let ring = state.ring.take();
+        drop(state);
+        if let Some(mut ring) = ring {
+            self.take_back(&mut ring, &mut KVec::new());
+            // The backend still has the ring.
+            self.state.lock().ring = Some(ring);
+        }
+        self.fail_parked();
+    }
+
+    fn fail_parked(&self) {
+        loop {
+            let parked = self.state.lock().parked.pop();
+            match parked {
+                Some(parked) => parked.fail(&self.counters),
+                None => break,
+            }
+        }
     }
 
     /// Whether the backend has requests of ours.
     pub(crate) fn is_busy(&self) -> bool {
         let state = self.state.lock();
-        !state.sent.is_empty() || !state.held.is_empty()
+        state.has_sent() || !state.parked.is_empty()
+    }
+
+    /// What debugfs shows of the queue.
+    pub(crate) fn load(&self) -> Load {
+        let state = self.state.lock();
+        let of_parked: usize = state.parked.iter().map(Parked::grants).sum();
+        let of_ring = state.ring.as_ref().map_or(0, QueueRing::grants);
+        Load {
+            sent: state.sent.held(),
+            held: state.held.len(),
+            parked: state.parked.iter().map(Parked::len).sum(),
+            grants: of_parked.saturating_add(of_ring),
+        }
+    }
+
+    /// Notifies the backend, in case it has missed something.
+    pub(crate) fn kick(&self) {
+        if let (Mode::Up, Some(ring)) = {
+            let state = self.state.lock();
+            (state.mode, state.ring.as_ref().map(|ring| ring.notifier()))
+        } {
+            ring.notify();
+        }
     }
 }
 
-/// What one look at the ring brought.
+/// One look at a queue.
+pub(crate) struct Load {
+    /// Requests that the backend has.
+    pub(crate) sent: usize,
+    /// Answered requests that are held back.
+    pub(crate) held: usize,
+    /// Requests of former connections.
+    pub(crate) parked: usize,
+    /// References that the queue holds, in use or not.
+    pub(crate) grants: usize,
+}
+
+/// What was found when responses were taken.
 #[derive(Default)]
-struct Round {
-    any: bool,
-    more: bool,
-    held: u32,
-    flush_lost: bool,
-    broken: bool,
+pub(crate) struct Collected {
+    /// Responses.
+    pub(crate) taken: usize,
+    /// There are more than any ring holds: let others run.
+    pub(crate) more: bool,
+    /// Some requests are held back.
+    pub(crate) held: bool,
+    /// What was refused, although it was offered.
+    pub(crate) refused: [Option<Refused>; 2],
+    /// The backend broke the rules.
+    pub(crate) breach: Option<Breach>,
 }
 
 impl State {
-    /// Takes responses until the batch is full or there are no more.
-    fn take_responses(&mut self, batch: &mut Batch) -> Round {
-        let mut round = Round::default();
-        if let Err(breach) = self.try_take_responses(batch, &mut round) {
-            round.broken = true;
-            round.more = false;
-            self.breach = Some(breach);
-            self.mode = match core::mem::replace(&mut self.mode, Mode::Down) {
-                Mode::Up(link) => Mode::Broken(link),
-                other => other,
-            };
-        }
-        round
+    /// Whether the backend of this connection has requests, or pages of some.
+    fn has_sent(&self) -> bool {
+        !self.sent.is_empty() || !self.held.is_empty()
     }
 
-    fn try_take_responses(&mut self, batch: &mut Batch, round: &mut Round) -> Result<(), Breach> {
-        let Mode::Up(link) = &mut self.mode else {
-            return Ok(());
+    /// Takes responses until the batch is full or there are no more.
+    fn take_responses(
+        &mut self,
+        batch: &mut Batch,
+        collected: &mut Collected,
+        counters: &Counters,
+    ) {
+        match self.try_take_responses(batch, collected, counters) {
+            Ok(more) => collected.more = more,
+            Err(breach) => {
+                collected.more = false;
+                collected.breach = Some(breach);
+                self.mode = Mode::Broken;
+            }
+        }
+    }
+
+    fn try_take_responses(
+        &mut self,
+        batch: &mut Batch,
+        collected: &mut Collected,
+        counters: &Counters,
+    ) -> Result<bool, Breach> {
+        let (Mode::Up, Some(ring)) = (self.mode, &mut self.ring) else {
+            return Ok(false);
         };
         // Each response makes room in the table, so there are at most as many as it has slots.
         for _ in 0..self.sent.capacity() {
             if batch.is_full() {
-                round.more = true;
-                return Ok(());
+                return Ok(true);
             }
-            let response = match link.take().map_err(Breach::Index)? {
+            let response = match ring.take().map_err(Breach::Index)? {
                 Some(response) => response,
-                None if link.arm().map_err(Breach::Index)? => continue,
-                None => return Ok(()),
+                None if ring.arm().map_err(Breach::Index)? => continue,
+                None => return Ok(false),
             };
-            round.any = true;
+            collected.taken = collected.taken.wrapping_add(1);
             let (mut rq, outcome) = judge(&mut self.sent, &response)?;
             if outcome == Outcome::NotSupported {
-                link.drop_flush();
-                round.flush_lost = true;
+                if rq.pdu().operation == Operation::Discard {
+                    collected.refused[1] = Some(Refused::Discard);
+                } else {
+                    ring.drop_flush();
+                    collected.refused[0] = Some(Refused::Flush);
+                }
             }
             rq.pdu_mut().outcome = outcome;
-            if link.end(&mut rq) {
+            if ring.end(&mut rq, counters) {
                 batch.push(rq);
                 continue;
             }
-            round.held = round.held.wrapping_add(1);
+            counters.held.count();
+            collected.held = true;
             // There is room for every request that the queue can have.
             let _ = self.held.push_within_capacity(rq);
         }
-        round.more = true;
-        Ok(())
+        Ok(true)
     }
 
     /// Tries to end the grants of the request that is held back longest.
-    fn recheck_one(&mut self) -> Option<Request<Blk>> {
-        let (Mode::Up(link) | Mode::Broken(link)) = &self.mode else {
-            return None;
-        };
+    fn recheck_one(&mut self, counters: &Counters) -> Option<Request<Blk>> {
+        let ring = self.ring.as_mut()?;
         let mut rq = self.held.remove(0).ok()?;
-        if link.end(&mut rq) {
+        if ring.end(&mut rq, counters) {
             return Some(rq);
         }
         // It was just taken out, so there is room.
         let _ = self.held.push_within_capacity(rq);
         None
     }
-}
-
-/// Finds the request that a response answers. It stays in the table unless the response is right.
-fn judge(
-    sent: &mut SlotTable<Request<Blk>, KVec<Slot<Request<Blk>>>>,
-    response: &Response,
-) -> Result<(Request<Blk>, Outcome), Breach> {
-    let id = response.id();
-    let rq = sent.get(id).map_err(|why| Breach::Id(id, why))?;
-    let outcome = response
-        .outcome(rq.pdu().operation)
-        .map_err(Breach::Operation)?;
-    let rq = sent.take(id).map_err(|why| Breach::Id(id, why))?;
-    Ok((rq, outcome))
 }

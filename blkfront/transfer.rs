@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What belongs to a request while the backend has it.
+//! What belongs to a request while the backend has it, and the name under which the block layer knows its driver.
 
+use crate::stock::Buffer;
 use abi::block::{
     request::Operation,
     response::Outcome, //
@@ -9,12 +10,25 @@ use abi::block::{
 use grant_table::Grant;
 use kernel::prelude::*;
 
+/// The block operations, which are in [`operations`](crate::operations).
+pub(crate) struct Blk;
+
+/// What the backend has for one segment of a request.
+pub(crate) enum Lent {
+    /// The segment's own page.
+    Page(Grant),
+    /// A page of ours with a copy.
+    Copy(Buffer),
+}
+
 /// The driver's part of a block request.
 ///
-/// The vector of grants is allocated with the request, so that none is in the data path.
+/// The vector is allocated with the request, so that no allocation is in the data path.
 pub(crate) struct Transfer {
-    /// Grants of the data, in the order of the request's segments. Taken out when ended.
-    pub(crate) grants: KVec<Option<Grant>>,
+    /// What the backend has, in the order of the request's segments. Taken out when it has ended.
+    pub(crate) lent: KVec<Option<Lent>>,
+    /// The page that names the segments of an indirect request.
+    pub(crate) indirect: Option<Buffer>,
     /// What was sent, as the response has to repeat it: an indirect request is answered as the read or
     /// write that is in it.
     pub(crate) operation: Operation,
@@ -32,7 +46,8 @@ impl Transfer {
     /// `ENOMEM`.
     pub(crate) fn new(segments: u16) -> Result<Self> {
         Ok(Self {
-            grants: KVec::with_capacity(segments.into(), GFP_KERNEL)?,
+            lent: KVec::with_capacity(segments.into(), GFP_KERNEL)?,
+            indirect: None,
             operation: Operation::Read,
             bytes: 0,
             outcome: Outcome::Failed,
@@ -41,7 +56,7 @@ impl Transfer {
 
     /// Begins to send `operation`.
     pub(crate) fn begin(&mut self, operation: Operation) {
-        self.grants.clear();
+        self.lent.clear();
         self.operation = operation;
         self.bytes = 0;
         self.outcome = Outcome::Failed;
