@@ -5,13 +5,9 @@
 use crate::{
     interface::Interface,
     queue::{
-        Direction,
         Queue,
+        Rings,
         Waker, //
-    },
-    ring::{
-        Notifier,
-        SharedPage, //
     },
     rx::RxRing,
     tx::TxRing, //
@@ -23,7 +19,8 @@ use abi::{
             keys,
             Offer, //
         },
-        gso::GsoAccepted, //
+        gso::GsoAccepted,
+        plan::Terms, //
     },
     types::GrantRef, //
 };
@@ -32,29 +29,28 @@ use evtchn::{
     Channel,
     Listener, //
 };
+use grant_table::GrantedPages;
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use linux::net::{
-    device::Device,
-    napi::Napi, //
+use linux::{
+    cpu,
+    net::{
+        device::Device,
+        napi::Napi, //
+    },
 };
-use xenbus::Keys;
+use xenbus::Publication;
 
 /// Kinds of packets to be segmented that we let the backend send.
-const ACCEPTED: GsoAccepted = GsoAccepted {
-    v4: false,
-    v6: false,
-};
+const ACCEPTED: GsoAccepted = GsoAccepted { v4: true, v6: true };
 
-/// What a queue has told the backend.
+/// What a queue tells the backend.
 struct Published {
     tx_ring: GrantRef,
     rx_ring: GrantRef,
-    tx_notifier: Notifier,
-    /// If it is not the same.
-    rx_notifier: Option<Notifier>,
+    events: Listener<Waker>,
 }
 
 /// A connection to the backend.
@@ -64,74 +60,99 @@ pub(crate) struct Connection {
     rings: KVec<Rings>,
 }
 
-/// The rings of a queue, as far as it had some.
-type Rings = (Option<TxRing>, Option<RxRing>);
-
 /// Rings that are no longer used by us, but may be by the backend.
 pub(crate) struct Retired {
+    queues: KVec<Published>,
     rings: KVec<Rings>,
 }
 
 impl Connection {
-    /// Makes rings and event channels, puts them into the queues, and writes their keys.
+    /// Makes rings and event channels and puts them into `count` queues, or less if grants, ports or memory run short.
     ///
     /// # Errors
     ///
-    /// Whatever is short; nothing is left of it then.
+    /// There is not enough for one queue; nothing is left then.
     pub(crate) fn open(
         dev: &xenbus::Device,
         netdev: &Device<Interface>,
         offer: &Offer,
+        count: usize,
     ) -> Result<Self> {
         let trusted = match dev.read(keys::TRUSTED) {
             Ok(value) => flag(value.as_bytes()) != Some(false),
-            Err(_) => true,
+            Err(ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        let terms = Terms {
+            sg: offer.sg,
+            trusted,
         };
         let mut connection = Self {
-            queues: KVec::with_capacity(netdev.queues().len(), GFP_KERNEL)?,
+            queues: KVec::with_capacity(count, GFP_KERNEL)?,
             rings: KVec::with_capacity(netdev.queues().len(), GFP_KERNEL)?,
         };
-        let opened = netdev
-            .queues()
-            .iter()
-            .try_for_each(|napi| {
-                let queue = open_queue(dev, napi, offer, trusted)?;
-                connection
-                    .queues
-                    .push(queue, GFP_KERNEL)
-                    .map_err(Error::from)
-            })
-            .and_then(|()| dev.transaction(|keys| connection.write_keys(keys)));
-        match opened {
-            Ok(()) => Ok(connection),
-            Err(error) => {
-                connection.retire(netdev).shut(netdev);
-                Err(error)
+        for napi in netdev.queues().iter().take(count) {
+            match open_queue(dev, napi, terms) {
+                Ok(queue) => connection.queues.push(queue, GFP_KERNEL)?,
+                Err(error) if connection.queues.is_empty() => return Err(error),
+                Err(error) => {
+                    dev_warn!(
+                        dev.as_ref(),
+                        "{} queues instead of {count}: there is not enough for more ({error:?})\n",
+                        connection.queues.len()
+                    );
+                    break;
+                }
+            }
+        }
+        connection.spread();
+        Ok(connection)
+    }
+
+    /// How many queues it has.
+    pub(crate) fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Gives each queue of several a CPU to be interrupted on: one of those that send on it. It may be moved later.
+    fn spread(&self) {
+        if self.len() == 1 {
+            return;
+        }
+        for (index, queue) in self.queues.iter().enumerate() {
+            let sends = |cpu: &u32| (*cpu as usize).checked_rem(self.len()) == Some(index);
+            if let Some(cpu) = cpu::online().find(sends) {
+                let _ = queue.events.set_affinity(cpu);
             }
         }
     }
 
-    fn write_keys(&self, keys: &Keys<'_>) -> Result {
+    /// Adds the keys that tell the backend of it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn add_keys(&self, keys: &mut Publication) -> Result {
         for key in [keys::REQUEST_RX_COPY, keys::RX_NOTIFY, keys::SG] {
-            keys.write(key, 1)?;
+            keys.add(key, 1)?;
         }
-        keys.write(keys::IPV6_CSUM_OFFLOAD, 1)?;
-        keys.write(keys::GSO_TCPV4, u8::from(ACCEPTED.v4))?;
-        keys.write(keys::GSO_TCPV6, u8::from(ACCEPTED.v6))?;
+        keys.add(keys::IPV6_CSUM_OFFLOAD, 1)?;
+        keys.add(keys::GSO_TCPV4, u8::from(ACCEPTED.v4))?;
+        keys.add(keys::GSO_TCPV6, u8::from(ACCEPTED.v6))?;
         // A single queue has its keys at the top, several have each their own folder.
         match self.queues.as_slice() {
-            [queue] => queue.write_keys(keys, &""),
+            [queue] => queue.add_keys(keys, &""),
             queues => {
-                keys.write(keys::NUM_QUEUES, queues.len())?;
+                keys.add(keys::NUM_QUEUES, queues.len())?;
                 for (index, queue) in queues.iter().enumerate() {
-                    queue.write_keys(keys, &format_args!("queue-{index}/"))?;
+                    queue.add_keys(keys, &format_args!("queue-{index}/"))?;
                 }
                 Ok(())
             }
         }
     }
 
-    /// Takes the rings out of the queues and closes the event channels: we use nothing of it any more.
+    /// Takes the rings out of the queues: we use nothing of the connection any more.
     pub(crate) fn retire(self, netdev: &Device<Interface>) -> Retired {
         netdev.carrier_off();
         netdev.stop_queues();
@@ -143,86 +164,59 @@ impl Connection {
                 queue.reset();
             }
         }
-        Retired { rings }
+        Retired {
+            queues: self.queues,
+            rings,
+        }
     }
 }
 
 impl Published {
-    fn write_keys(&self, keys: &Keys<'_>, folder: &dyn fmt::Display) -> Result {
-        keys.write(format_args!("{folder}{}", keys::TX_RING_REF), self.tx_ring)?;
-        keys.write(format_args!("{folder}{}", keys::RX_RING_REF), self.rx_ring)?;
-        let tx = self.tx_notifier.port();
-        match &self.rx_notifier {
-            None => keys.write(format_args!("{folder}{}", keys::EVENT_CHANNEL), tx),
-            Some(rx) => {
-                keys.write(format_args!("{folder}{}", keys::EVENT_CHANNEL_TX), tx)?;
-                keys.write(
-                    format_args!("{folder}{}", keys::EVENT_CHANNEL_RX),
-                    rx.port(),
-                )
-            }
-        }
+    fn add_keys(&self, keys: &mut Publication, folder: &dyn fmt::Display) -> Result {
+        keys.add(format_args!("{folder}{}", keys::TX_RING_REF), self.tx_ring)?;
+        keys.add(format_args!("{folder}{}", keys::RX_RING_REF), self.rx_ring)?;
+        keys.add(
+            format_args!("{folder}{}", keys::EVENT_CHANNEL),
+            self.events.port(),
+        )
     }
 }
 
 impl Retired {
-    /// Ends all grants. To be called when the backend has let go of the rings, or will not.
+    /// Closes the event channels and ends all grants. To be called when the backend has let go of the rings, or will not.
     pub(crate) fn shut(self, netdev: &Device<Interface>) {
+        // No event comes any more when the rings are taken down.
+        drop(self.queues);
         for (napi, (tx, rx)) in netdev.queues().iter().zip(self.rings) {
-            if let Some(ring) = tx {
+            if let Some(mut ring) = tx {
                 ring.shut(&napi.counters);
             }
-            if let Some(ring) = rx {
+            if let Some(mut ring) = rx {
                 ring.shut(&napi.counters);
             }
-            napi.drop_events();
+            napi.drop_event();
         }
     }
 }
 
-/// Makes the rings and event channels of a queue and puts them in.
-fn open_queue(
-    dev: &xenbus::Device,
-    napi: &Arc<Napi<Queue>>,
-    offer: &Offer,
-    trusted: bool,
-) -> Result<Published> {
+/// Makes the rings and the event channel of a queue and puts them in.
+fn open_queue(dev: &xenbus::Device, napi: &Arc<Napi<Queue>>, terms: Terms) -> Result<Published> {
     let peer = dev.otherend_id();
-    let listen = |direction: Direction, suffix: &str| -> Result<Notifier> {
-        let waker = Arc::new(
-            Waker {
-                napi: napi.clone(),
-                direction,
-            },
-            GFP_KERNEL,
-        )?;
-        let listener = Listener::new(
-            Channel::alloc_unbound(peer)?,
-            fmt!("oxen-vif{}-q{}{suffix}", dev.id()?, napi.index()),
-            waker,
-        )?;
-        Ok(Arc::new(listener, GFP_KERNEL)?)
-    };
-    let (tx_notifier, rx_notifier) = if offer.split_event_channels {
-        (
-            listen(Direction::Tx, "-tx")?,
-            Some(listen(Direction::Rx, "-rx")?),
-        )
-    } else {
-        (listen(Direction::Both, "")?, None)
-    };
-
-    let (tx_page, rx_page) = (SharedPage::new(peer, 1)?, SharedPage::new(peer, 1)?);
-    let gref = |page: &SharedPage| page.grefs().first().copied().ok_or(EINVAL);
-    let published = Published {
-        tx_ring: gref(&tx_page)?,
-        rx_ring: gref(&rx_page)?,
-        tx_notifier: tx_notifier.clone(),
-        rx_notifier: rx_notifier.clone(),
-    };
-    let rx_notifier = rx_notifier.unwrap_or_else(|| tx_notifier.clone());
-    let tx = TxRing::new(tx_page, peer, tx_notifier)?;
-    let rx = RxRing::new(rx_page, peer, rx_notifier, ACCEPTED, trusted)?;
-    napi.attach(tx, rx);
-    Ok(published)
+    // One channel for both rings: what comes for them often comes together.
+    let events = Listener::new(
+        Channel::alloc_unbound(peer)?,
+        fmt!("oxen-vif{}-q{}", dev.id()?, napi.index()),
+        Arc::new(Waker(napi.clone()), GFP_KERNEL)?,
+    )?;
+    let (tx_page, rx_page) = (GrantedPages::new(peer, 1)?, GrantedPages::new(peer, 1)?);
+    let gref = |page: &GrantedPages| page.grefs().first().copied().ok_or(EINVAL);
+    let (tx_ring, rx_ring) = (gref(&tx_page)?, gref(&rx_page)?);
+    let tx = TxRing::new(tx_page, peer, events.notifier(), terms)?;
+    let rx = RxRing::new(rx_page, peer, events.notifier(), ACCEPTED, terms.trusted)?;
+    napi.attach(KBox::new(tx, GFP_KERNEL)?, KBox::new(rx, GFP_KERNEL)?);
+    Ok(Published {
+        tx_ring,
+        rx_ring,
+        events,
+    })
 }

@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a queue counts, for `ethtool -S`, the interface's statistics and debugfs.
+//! What a queue counts, for `ethtool -S`, the interface's statistics and [debugfs](crate::debug).
 
-use crate::queue::Queue;
 use kernel::{
-    debugfs::File,
-    fmt,
     prelude::*,
-    str::CString,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     }, //
 };
-use linux::net::napi::Napi;
 
 /// Defines the counters with their names, in one order.
 macro_rules! counters {
@@ -53,7 +45,7 @@ counters! {
     TxDropped = c"tx_dropped",
     /// Slots that the backend answered with an error.
     TxErrors = c"tx_errors",
-    /// Packets whose front had to be copied to lie in one page.
+    /// Packets copied to pages of ours, whole or only their front.
     TxCopied = c"tx_copied",
     /// Slots that the backend answered but still had mapped.
     TxDeferred = c"tx_deferred",
@@ -65,6 +57,8 @@ counters! {
     RxBytes = c"rx_bytes",
     /// Ring slots that came back.
     RxSlots = c"rx_slots",
+    /// Packets copied whole, so that their page went back as it was.
+    RxCopied = c"rx_copied",
     /// Notifications sent for new receive pages.
     RxNotified = c"rx_notified",
     /// Packets lost because memory was short.
@@ -83,14 +77,16 @@ counters! {
     Broken = c"broken",
 }
 
-/// The counters of a queue.
+/// The counters of a queue. Each is added to by one CPU at a time: under the lock of a ring, by the poll or by the handler of
+/// events.
 pub(crate) struct Counters([Atomic<u64>; NAMES.len()]);
 
 impl Counters {
     /// Adds to a counter.
     pub(crate) fn add(&self, counter: Counter, n: usize) {
         if let Some(value) = self.0.get(counter as usize).filter(|_| n != 0) {
-            value.add(n as u64, Relaxed);
+            // Not one step, which would cost as much as all the rest.
+            value.store(value.load(Relaxed).wrapping_add(n as u64), Relaxed);
         }
     }
 
@@ -103,42 +99,6 @@ impl Counters {
     pub(crate) fn by_number(&self, number: usize) -> u64 {
         self.0.get(number).map_or(0, |value| value.load(Relaxed))
     }
-}
-
-/// The counters of a device in debugfs: `oxen/vif-0/counters`. Dropping it takes them away.
-pub(crate) struct Shown {
-    _file: Pin<KBox<File<Queues>>>,
-}
-
-/// What the file shows.
-struct Queues(KVec<Arc<Napi<Queue>>>);
-
-impl Shown {
-    /// Makes the file. A device does without it if that fails.
-    pub(crate) fn new(dev: &xenbus::Device, queues: &[Arc<Napi<Queue>>]) -> Option<Self> {
-        let name = CString::try_from_fmt(fmt!("vif-{}", dev.id().ok()?)).ok()?;
-        let dir = xen_core::debugfs_dir(&name)?;
-        let mut list = KVec::with_capacity(queues.len(), GFP_KERNEL).ok()?;
-        for napi in queues {
-            list.push_within_capacity(napi.clone()).ok()?;
-        }
-        let file = dir.read_callback_file(c"counters", Queues(list), &show);
-        Some(Self {
-            _file: KBox::pin_init(file, GFP_KERNEL).ok()?,
-        })
-    }
-}
-
-/// Prints the counters, one a line.
-fn show(queues: &Queues, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for napi in &queues.0 {
-        for (number, name) in NAMES.iter().enumerate() {
-            let name = name.to_str().unwrap_or("?");
-            let value = napi.counters.by_number(number);
-            writeln!(f, "queue_{}_{name}: {value}", napi.index())?;
-        }
-    }
-    Ok(())
 }
 
 #[kunit_tests(oxen_netfront_counters)]

@@ -1,300 +1,221 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A network device from the first look to its removal: what it does as its backend's state changes.
-//!
-//! Nothing here waits for a backend that has yet to come up. If the backend breaks the rules of a ring, the device goes
-//! down with one sentence, gives up the connection and makes a new one, a few times a minute at most.
+//! What a network device is made of; the bus decides when.
 
 use crate::{
     connection::{
         Connection,
         Retired, //
     },
-    counters,
+    debug::CountersFile,
     interface::{
         self,
         Interface, //
     },
-    queue::Queue,
-    shown::Shown, //
+    queue::Queue, //
 };
 use abi::{
-    connection::{
-        self,
-        State,
-        Step, //
-    },
+    connection::State,
     net::{
         features::{
+            is_frontend_key,
             keys,
-            Offer, //
+            mtu,
+            Offer,
+            MTU_MAX, //
         },
-        mac::Mac, //
+        mac::Mac,
+        share::Share,
+        MAX_TX_SIZE, //
     },
 };
 use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         Mutex, //
     },
 };
 use linux::{
-    attempts::Attempts,
-    delayed::DelayedCall,
-    net::device::{
-        Config,
-        Registration, //
+    cpu,
+    error::EOPNOTSUPP,
+    fmt::Shown,
+    net::{
+        device::Config,
+        registration::Registration, //
     },
-    new_delayed_call, //
 };
+use xenbus::Publication;
 
-/// Number of queues.
-const QUEUES: u32 = 1;
+/// Bytes that a queue's limit does not go below: so many large packets that the backend works on some of them while others
+/// come, and need not be woken for each.
+const MIN_LIMIT: u32 = 8 * MAX_TX_SIZE as u32;
+
+/// MTU if the toolstack says nothing of it.
+const MTU: u32 = 1500;
 
 /// Milliseconds after which a queue that sends nothing counts as stuck.
 const TX_TIMEOUT_MS: u32 = 30_000;
 
-/// Milliseconds before a connection is replaced.
-const REPLACE_DELAY_MS: u32 = 100;
-
 /// A network device.
 #[pin_data]
 pub(crate) struct Frontend {
-    dev: xenbus::Device,
-    /// The backend broke the rules of a ring.
-    broken: Atomic<bool>,
-    /// Has the bus call us again.
-    wake: Pin<KBox<DelayedCall<Frontend>>>,
+    netdev: Registration<Interface>,
     #[pin]
-    link: Mutex<Link>,
+    inner: Mutex<Inner>,
 }
 
-/// What belongs to the connection.
-struct Link {
-    machine: connection::Frontend,
-    counters: Option<counters::Shown>,
-    netdev: Option<Registration<Interface>>,
+/// What only the callbacks of the bus use.
+struct Inner {
     connection: Option<Connection>,
-    /// The connection was given up and is to be made again when the backend is ready.
-    recovering: bool,
-    attempts: Attempts,
+    given: Given,
+    counters: Option<CountersFile>,
 }
 
 impl xenbus::Driver for Frontend {
     const NAME: &'static CStr = c"oxen_netfront";
     const DEVICE_TYPES: &'static [&'static CStr] = &[c"vif"];
+    const PUBLISHED: State = State::Connected;
+    type Retired = Retired;
+
+    fn is_own_key(key: &[u8]) -> bool {
+        is_frontend_key(key)
+    }
 
     fn probe(dev: &xenbus::Device) -> Result<Arc<Self>> {
-        let mac = read_mac(dev)?;
-        let wake = new_delayed_call!("oxen_netfront_wake", |this: &Frontend| {
-            this.dev.reevaluate();
-            None
-        })?;
-        let this = Arc::pin_init(
-            try_pin_init!(Self {
-                dev: dev.clone(),
-                broken: Atomic::new(false),
-                wake,
-                link <- new_mutex!(Link {
-                    machine: connection::Frontend::new(),
-                    counters: None,
-                    netdev: None,
-                    connection: None,
-                    recovering: false,
-                    attempts: Attempts::new(),
-                }, "oxen_netfront_link"),
-            }),
-            GFP_KERNEL,
-        )?;
+        let given = Given::read(dev)?;
         let config = Config {
-            queues: QUEUES,
-            mac: mac.bytes(),
+            // CAST: Queues are few.
+            queues: Share::made(cpu::possible().count() as u32),
+            mtu: given.mtu,
+            mac: given.mac.bytes(),
             hw_features: interface::HW_FEATURES,
             fixed_features: interface::FIXED_FEATURES,
+            tso_max_size: MAX_TX_SIZE,
             tx_timeout: TX_TIMEOUT_MS,
         };
-        let netdev = Registration::new(dev.as_ref(), &config, Interface::new(), |_| {
-            Queue::new(this.clone())
+        let netdev = Registration::new(dev.as_ref(), &config, Interface::new(dev.clone()), |_| {
+            Queue::new(dev.clone())
         })?;
-        let mut link = this.link.lock();
-        link.counters = counters::Shown::new(dev, netdev.queues());
-        link.netdev = Some(netdev);
-        drop(link);
-        this.wake.start(this.clone());
-        Ok(this)
+        for queue in netdev
+            .queues()
+            .iter()
+            .filter_map(|napi| netdev.tx_queue(napi.index()))
+        {
+            queue.set_min_limit(MIN_LIMIT);
+        }
+        let counters = CountersFile::new(dev, netdev.queues());
+        Arc::pin_init(
+            try_pin_init!(Self {
+                netdev,
+                inner <- new_mutex!(
+                    Inner {
+                        connection: None,
+                        given,
+                        counters,
+                    },
+                    "oxen_netfront"
+                ),
+            }? Error),
+            GFP_KERNEL,
+        )
     }
 
-    fn otherend_changed(self: &Arc<Self>, dev: &xenbus::Device, state: State) {
-        let mut link = self.link.lock();
-        if self.broken.xchg(false, Relaxed) {
-            link.give_up(dev);
-        }
-        // A backend that begins anew is answered in two steps.
-        for _ in 0..2 {
-            if link.recovering && link.ready_again(state) {
-                link.recovering = false;
-                if !link.begin_again(dev) {
-                    return;
-                }
+    fn publish(&self, dev: &xenbus::Device, keys: &mut Publication) -> Result {
+        let mut failed = Ok(());
+        let offer = Offer::read(|key, parse| match dev.otherend_read(key) {
+            Ok(value) => parse(value.as_bytes()),
+            Err(ENOENT) => None,
+            Err(error) => {
+                failed = Err(error);
+                None
             }
-            match link.machine.otherend(state) {
-                Step::Wait | Step::Refresh => return,
-                Step::Publish => return link.publish(dev),
-                Step::Attach => return link.attach(dev),
-                Step::Detach | Step::Abandon => {
-                    link.disconnect();
-                    link.write_state(dev, State::Closed);
-                    link.machine.closed();
-                    return;
-                }
-                Step::Restart => {
-                    link.disconnect();
-                    if !link.begin_again(dev) {
-                        return;
-                    }
-                }
-            }
+        });
+        failed?;
+        if !offer.rx_copy {
+            dev_err!(
+                dev.as_ref(),
+                "the backend does not offer feature-rx-copy, which this driver needs\n"
+            );
+            return Err(EOPNOTSUPP);
         }
+        self.netdev.driver().set_offer(&offer);
+        self.take_over(Given::read(dev)?)?;
+        // CAST: CPUs are few.
+        let cpus = cpu::online().count() as u32;
+        let share = self.netdev.driver().share(self.netdev.queues().len());
+        let connection = Connection::open(dev, &self.netdev, &offer, share.count(cpus) as usize)?;
+        let count = connection.len();
+        let added = connection.add_keys(keys);
+        self.inner.lock().connection = Some(connection);
+        added?;
+        self.netdev.set_queue_count(count)
     }
 
-    fn remove(self: &Arc<Self>, dev: &xenbus::Device) {
-        self.wake.stop();
-        let mut link = self.link.lock();
-        let retired = link.retire();
-        // With the rings out of use the interface can go at once; the backend gets its time to let go of them.
-        dev.close();
-        link.shut(retired);
-        link.counters = None;
-        drop(link.netdev.take());
+    fn attach(&self, dev: &xenbus::Device) -> Result {
+        for napi in self.netdev.queues() {
+            Queue::start(napi);
+        }
+        self.netdev.wake_queues();
+        self.netdev.carrier_on();
+        self.netdev.notify_peers();
+        dev_dbg!(dev.as_ref(), "connected\n");
+        Ok(())
+    }
+
+    fn retire(&self, _dev: &xenbus::Device) -> Option<Retired> {
+        let connection = self.inner.lock().connection.take()?;
+        Some(connection.retire(&self.netdev))
+    }
+
+    fn shut(&self, _dev: &xenbus::Device, retired: Retired) {
+        retired.shut(&self.netdev);
+    }
+
+    fn remove(&self, _dev: &xenbus::Device) {
+        self.inner.lock().counters = None;
     }
 }
 
 impl Frontend {
-    /// The backend broke the rules of a ring. From any context.
-    pub(crate) fn broken(&self, ring: &str, reason: &dyn core::fmt::Display) {
-        dev_err!(
-            self.dev.as_ref(),
-            "{} ring: {}; the connection is replaced\n",
-            ring,
-            Shown(reason)
-        );
-        self.broken.store(true, Relaxed);
-        self.wake.schedule(REPLACE_DELAY_MS);
+    /// Takes over what the toolstack has changed since it was read last; what the user set stays otherwise.
+    fn take_over(&self, given: Given) -> Result {
+        let before = self.inner.lock().given;
+        if given.mac != before.mac {
+            self.netdev.set_mac(given.mac.bytes())?;
+        }
+        let mtu = (given.mtu != before.mtu).then_some(given.mtu);
+        self.netdev.update_features(mtu);
+        self.inner.lock().given = given;
+        Ok(())
     }
 }
 
-impl Link {
-    /// Reads the offer, makes rings and channels, and tells the backend.
-    fn publish(&mut self, dev: &xenbus::Device) {
-        let offer = Offer::read(|key, parse| parse(dev.otherend_read(key).ok()?.as_bytes()));
-        if !offer.rx_copy {
-            dev.fatal(
-                EOPNOTSUPP,
-                format_args!("backend does not offer feature-rx-copy, which this driver needs"),
-            );
-            return self.close(dev);
-        }
-        let Some(netdev) = self.netdev.as_ref() else {
-            return;
+/// What the toolstack says of the interface.
+#[derive(Clone, Copy)]
+struct Given {
+    mac: Mac,
+    mtu: u32,
+}
+
+impl Given {
+    fn read(dev: &xenbus::Device) -> Result<Self> {
+        let mtu = match dev.read(keys::MTU) {
+            Ok(value) => mtu(value.as_bytes()).unwrap_or_else(|| {
+                dev_warn!(
+                    dev.as_ref(),
+                    "the mtu in the xenstore is not a number from 68 to {MTU_MAX}: {MTU} is used\n"
+                );
+                MTU
+            }),
+            Err(ENOENT) => MTU,
+            Err(error) => return Err(error),
         };
-        netdev.driver().set_offer(&offer);
-        netdev.update_features();
-        let opened = Connection::open(dev, netdev, &offer).and_then(|connection| {
-            self.connection = Some(connection);
-            dev.switch_state(State::Connected)
-        });
-        if let Err(error) = opened {
-            dev.fatal(error, format_args!("the connection could not be made"));
-            self.close(dev);
-        }
-    }
-
-    /// The backend has connected.
-    fn attach(&mut self, dev: &xenbus::Device) {
-        let (Some(netdev), Some(_)) = (self.netdev.as_ref(), self.connection.as_ref()) else {
-            return;
-        };
-        for napi in netdev.queues() {
-            Queue::start(napi);
-        }
-        netdev.wake_queues();
-        netdev.carrier_on();
-        netdev.notify_peers();
-        dev_dbg!(dev.as_ref(), "connected\n");
-    }
-
-    /// Stops using the connection. What comes back is to be [`shut`](Self::shut).
-    fn retire(&mut self) -> Option<Retired> {
-        let connection = self.connection.take()?;
-        Some(connection.retire(self.netdev.as_ref()?))
-    }
-
-    /// Gives back what belonged to a connection.
-    fn shut(&mut self, retired: Option<Retired>) {
-        if let (Some(netdev), Some(retired)) = (self.netdev.as_ref(), retired) {
-            retired.shut(netdev);
-        }
-    }
-
-    /// Ends the connection, if there is one.
-    fn disconnect(&mut self) {
-        let retired = self.retire();
-        self.shut(retired);
-    }
-
-    /// Ends the connection on our part, for good.
-    fn close(&mut self, dev: &xenbus::Device) {
-        self.disconnect();
-        self.write_state(dev, State::Closed);
-        self.machine.closed();
-    }
-
-    /// Ends a connection that cannot be used any more, and takes note to make another.
-    fn give_up(&mut self, dev: &xenbus::Device) {
-        let retired = self.retire();
-        if retired.is_none() {
-            return;
-        }
-        dev.close();
-        self.shut(retired);
-        self.machine.closed();
-        self.recovering = true;
-    }
-
-    /// Whether the backend's state lets us begin again.
-    fn ready_again(&self, state: State) -> bool {
-        self.machine.phase() == connection::Phase::Closed
-            && matches!(state, State::Closed | State::Initialising | State::InitWait)
-    }
-
-    /// Goes back to the beginning, unless that happened too often.
-    fn begin_again(&mut self, dev: &xenbus::Device) -> bool {
-        if !self.attempts.another() {
-            dev_err!(
-                dev.as_ref(),
-                "gives up after {} connections within a minute; detach and attach the device to try again\n",
-                Attempts::MOST
-            );
-            self.write_state(dev, State::Closed);
-            self.machine.closed();
-            return false;
-        }
-        self.write_state(dev, State::Initialising);
-        self.machine.restarted();
-        true
-    }
-
-    fn write_state(&self, dev: &xenbus::Device, state: State) {
-        if let Err(error) = dev.switch_state(state) {
-            // The toolstack may have taken the device away already.
-            dev_dbg!(dev.as_ref(), "state could not be written: {:?}\n", error);
-        }
+        Ok(Self {
+            mac: read_mac(dev)?,
+            mtu,
+        })
     }
 }
 

@@ -9,7 +9,14 @@ use crate::{
     },
     queue::Queue,
 };
-use abi::net::features::Offer;
+use abi::net::{
+    features::{
+        Offer,
+        MTU_MAX, //
+    },
+    share::Share,
+    RING_SLOTS, //
+};
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -33,31 +40,38 @@ use linux::net::{
 /// Features that depend on the backend.
 const NEGOTIATED: Features = Features::SG
     .with(Features::IP_CSUM)
-    .with(Features::IPV6_CSUM);
+    .with(Features::IPV6_CSUM)
+    .with(Features::TSO)
+    .with(Features::TSO6);
 
 /// What the user can switch.
 pub(crate) const HW_FEATURES: Features = NEGOTIATED;
 
-/// What is always on: the backend says which checksums are right.
-pub(crate) const FIXED_FEATURES: Features = Features::RXCSUM;
+/// What is always on: the backend says which checksums are right, and it checks what it is to segment.
+pub(crate) const FIXED_FEATURES: Features = Features::RXCSUM.with(Features::GSO_ROBUST);
 
 /// MTU without scatter-gather: a packet has to fit one slot.
 const MTU_ONE_SLOT: u32 = 1500;
-
-/// Largest MTU: with its header, and a VLAN's, the packet's size goes into 16 bits.
-const MTU_MAX: u32 = 65535 - 18;
 
 /// The driver's data of an interface.
 #[pin_data]
 pub(crate) struct Interface {
     /// What of [`NEGOTIATED`] the backend takes, as bits. All until it has said so.
     possible: Atomic<u64>,
+    /// Queues that the backend serves, by its word.
+    offered_queues: Atomic<u32>,
+    /// Queues that the user wants; 0 for one a CPU.
+    wanted_queues: Atomic<u32>,
+    dev: xenbus::Device,
 }
 
 impl Interface {
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    pub(crate) fn new(dev: xenbus::Device) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             possible: Atomic::new(NEGOTIATED.bits()),
+            offered_queues: Atomic::new(1),
+            wanted_queues: Atomic::new(0),
+            dev,
         })
     }
 
@@ -66,8 +80,22 @@ impl Interface {
         let possible = Features::NONE
             .with_if(offer.sg, Features::SG)
             .with_if(offer.csum_v4, Features::IP_CSUM)
-            .with_if(offer.csum_v6, Features::IPV6_CSUM);
+            .with_if(offer.csum_v6, Features::IPV6_CSUM)
+            .with_if(offer.gso_v4, Features::TSO)
+            .with_if(offer.gso_v6, Features::TSO6);
         self.possible.store(possible.bits(), Relaxed);
+        self.offered_queues.store(offer.max_queues, Relaxed);
+    }
+
+    /// What limits the queues, of which there are `made`.
+    pub(crate) fn share(&self, made: usize) -> Share {
+        let wanted = self.wanted_queues.load(Relaxed);
+        Share {
+            // CAST: Queues are few.
+            made: made as u32,
+            offered: self.offered_queues.load(Relaxed),
+            wanted: (wanted != 0).then_some(wanted),
+        }
     }
 
     fn possible(&self) -> Features {
@@ -81,6 +109,9 @@ impl Driver for Interface {
 
     type Queue = Queue;
 
+    // CAST: They fit a page.
+    const RING_SLOTS: u32 = RING_SLOTS as u32;
+
     fn open(&self, dev: &Device<Self>) -> Result {
         for napi in dev.queues() {
             if Queue::resume(napi) {
@@ -92,7 +123,12 @@ impl Driver for Interface {
         Ok(())
     }
 
-    fn stop(&self, _dev: &Device<Self>) {}
+    fn stop(&self, dev: &Device<Self>) {
+        // What was sent comes back all the same.
+        for napi in dev.queues() {
+            Queue::resume(napi);
+        }
+    }
 
     fn start_xmit(napi: &Napi<Queue>, queue: TxQueue<'_>, skb: SkBuff, more: bool) -> Xmit {
         napi.send(queue, skb, more)
@@ -106,6 +142,17 @@ impl Driver for Interface {
 
     fn fix_features(&self, _dev: &Device<Self>, wanted: Features) -> Features {
         wanted & (!NEGOTIATED | self.possible())
+    }
+
+    fn max_queues(&self, dev: &Device<Self>) -> u32 {
+        self.share(dev.queues().len()).most()
+    }
+
+    fn set_queues(&self, _dev: &Device<Self>, count: u32) -> Result {
+        self.wanted_queues.store(count, Relaxed);
+        // Both ends set up rings and channels anew.
+        self.dev.renew();
+        Ok(())
     }
 
     fn max_mtu(&self, _dev: &Device<Self>) -> u32 {

@@ -6,25 +6,22 @@
 //! - [`interface`]: the device as the stack sees it.
 //! - [`connection`]: rings and channels, made and given up.
 //! - [`queue`]: a pair of rings with its poll and its events.
-//! - [`tx`], [`rx`]: sending and receiving.
-//! - [`counters`]: what a queue counts; [`ring`], [`shown`]: small things shared.
+//! - [`tx`]: sending: who is told when; [`outbox`]: packets as slots; [`cells`], [`loan`], [`marks`]: what the
+//!   backend gets of them.
+//! - [`rx`]: receiving packets.
+//! - [`counters`]: what a queue counts.
 
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
+mod cells;
 mod connection;
 mod counters;
+mod debug;
 mod frontend;
 mod interface;
+mod loan;
+mod marks;
+mod outbox;
 mod queue;
-mod ring;
 mod rx;
-mod shown;
 mod tx;
 
 xenbus::module_xenbus_driver! {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A queue: a transmit and a receive ring, one poll for both, and the events that wake it.
+//! A queue: a transmit and a receive ring, one poll for both, and the event channel that wakes it.
 //!
 //! Queues live as long as the interface; connections come and go and put their rings in. A queue without rings drops
 //! what it should send and receives nothing.
@@ -10,44 +10,47 @@ use crate::{
         Counter,
         Counters, //
     },
-    frontend::Frontend,
     rx::RxRing,
     tx::TxRing, //
 };
+use abi::net::merit::Merit;
 use evtchn::{
     Event,
     Handler, //
 };
 use kernel::{
-    new_spinlock_irq,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        SpinLockIrq, //
-    }, //
+        Arc, //
+    },
 };
-use linux::net::{
-    device::Xmit,
-    lock::{
-        new_spinlock_bh,
-        SpinLockBh, //
+use linux::{
+    net::{
+        device::Xmit,
+        lock::{
+            lock_or_try,
+            new_spinlock_bh,
+            SpinLockBh, //
+        },
+        napi::{
+            Napi,
+            PollContext, //
+        },
+        queue::TxQueue,
+        skb::SkBuff, //
     },
-    napi::{
-        Napi,
-        Poll,
-        PollContext,
-        Polled, //
-    },
-    queue::TxQueue,
-    skb::SkBuff, //
+    new_spinlock_irq,
+    sync::irq_lock::SpinLockIrq, //
 };
 
-/// Milliseconds after which memory is asked for again.
-const RETRY_MS: u32 = 100;
+mod poll;
+
+/// The rings of a queue, as far as it has some. Boxed, as they are too large for the stack.
+pub(crate) type Rings = (Option<KBox<TxRing>>, Option<KBox<RxRing>>);
 
 /// A queue that is found stuck more often than this gets a new connection.
 const MAX_STUCK: u32 = 2;
@@ -56,79 +59,54 @@ const MAX_STUCK: u32 = 2;
 #[pin_data]
 pub(crate) struct Queue {
     #[pin]
-    tx: SpinLockBh<Option<TxRing>>,
+    tx: SpinLockBh<Option<KBox<TxRing>>>,
     #[pin]
-    rx: SpinLockBh<Option<RxRing>>,
-    /// Events whose end waits for the poll: while they are here their ports stay masked.
+    rx: SpinLockBh<Option<KBox<RxRing>>>,
+    /// The event whose end waits for the poll: while it is here its port stays masked.
     #[pin]
-    events: SpinLockIrq<Events>,
+    event: SpinLockIrq<Option<Event>>,
+    /// Whether the backend had anything for us.
+    merit: Merit,
     /// The backend broke the rules: nothing is done until the connection has been replaced.
     broken: Atomic<bool>,
     /// How often the stack found the queue stuck since the last answer.
     stuck: Atomic<u32>,
-    frontend: Arc<Frontend>,
+    dev: xenbus::Device,
     pub(crate) counters: Counters,
 }
 
-/// Events that are held, and whether anything came with them.
-struct Events {
-    held: [Option<Event>; 2],
-    tx_progress: bool,
-    rx_progress: bool,
-}
-
-/// Which ring an event channel is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// The transmit ring.
-    Tx,
-    /// The receive ring.
-    Rx,
-    /// Both.
-    Both,
-}
-
-/// What an event channel wakes.
-pub(crate) struct Waker {
-    pub(crate) napi: Arc<Napi<Queue>>,
-    pub(crate) direction: Direction,
-}
+/// What the event channel wakes.
+pub(crate) struct Waker(pub(crate) Arc<Napi<Queue>>);
 
 impl Handler for Waker {
     fn event(&self, event: Event) {
-        self.napi.counters.add(Counter::Events, 1);
-        let place = usize::from(self.direction == Direction::Rx);
-        let old = {
-            let mut events = self.napi.events.lock();
-            events.held.get_mut(place).map(|held| held.replace(event))
-        };
+        self.0.counters.add(Counter::Events, 1);
+        let old = self.0.event.lock().replace(event);
         drop(old);
-        self.napi.schedule();
+        self.0.schedule();
     }
 }
 
 impl Queue {
     /// Makes a queue without rings.
-    pub(crate) fn new(frontend: Arc<Frontend>) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(dev: xenbus::Device) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             tx <- new_spinlock_bh!(None, "oxen_netfront_tx"),
             rx <- new_spinlock_bh!(None, "oxen_netfront_rx"),
-            events <- new_spinlock_irq!(Events {
-                held: [None, None],
-                tx_progress: false,
-                rx_progress: false,
-            }, "oxen_netfront_events"),
+            event <- new_spinlock_irq!(None, "oxen_netfront_event"),
+            merit: Merit::new(),
             broken: Atomic::new(false),
             stuck: Atomic::new(0),
-            frontend,
+            dev,
             counters: Counters::new(),
         })
     }
 
     /// Puts the rings of a new connection in.
-    pub(crate) fn attach(&self, tx: TxRing, mut rx: RxRing) {
+    pub(crate) fn attach(&self, tx: KBox<TxRing>, mut rx: KBox<RxRing>) {
         rx.refill(&self.counters);
         self.broken.store(false, Relaxed);
+        self.stuck.store(0, Relaxed);
         *self.tx.lock() = Some(tx);
         *self.rx.lock() = Some(rx);
     }
@@ -143,36 +121,50 @@ impl Queue {
     }
 
     /// Takes the rings out. Nothing uses them any more when this returns.
-    pub(crate) fn detach(&self) -> (Option<TxRing>, Option<RxRing>) {
+    pub(crate) fn detach(&self) -> Rings {
         let tx = self.tx.lock().take();
         let rx = self.rx.lock().take();
         (tx, rx)
     }
 
-    /// Ends the events that are held, after their channels are closed.
-    pub(crate) fn drop_events(&self) {
-        let held = {
-            let mut events = self.events.lock();
-            core::mem::take(&mut events.held)
-        };
+    /// Ends the event that is held, after its channel is closed.
+    pub(crate) fn drop_event(&self) {
+        let held = self.event.lock().take();
         drop(held);
     }
 
     /// Sends a packet.
     pub(crate) fn send(&self, queue: TxQueue<'_>, skb: SkBuff, more: bool) -> Xmit {
-        let mut ring = self.tx.lock();
-        match &mut *ring {
-            Some(ring) if ring.started && !self.broken.load(Relaxed) => {
-                ring.send(skb, queue, more, &self.counters)
-            }
-            _ => {
-                self.counters.add(Counter::TxDropped, 1);
-                Xmit::Done
-            }
+        let Some(mut ring) = lock_or_try(&self.tx) else {
+            // Only from a hard interrupt, which comes again.
+            return Xmit::Busy(skb);
+        };
+        let ring_in_use =
+            Option::as_mut(&mut *ring).filter(|ring| ring.started && !self.broken.load(Relaxed));
+        let Some(in_use) = ring_in_use else {
+            self.counters.add(Counter::TxDropped, 1);
+            return Xmit::Done;
+        };
+        let mut found = 0;
+        let sent = in_use.send(skb, queue, more, &mut found, &self.counters);
+        drop(ring);
+        self.answered(found);
+        sent.unwrap_or_else(|broken| {
+            queue.stop();
+            self.fail("transmit", &broken);
+            Xmit::Done
+        })
+    }
+
+    /// The backend has answered so many slots of the transmit ring.
+    fn answered(&self, slots: usize) {
+        if slots != 0 {
+            self.merit.found();
+            self.stuck.store(0, Relaxed);
         }
     }
 
-    /// The interface is brought up: looks at what has come meanwhile. Returns whether packets may be sent.
+    /// The interface was brought up or down: looks at what has come meanwhile. Returns whether packets may be sent.
     pub(crate) fn resume(napi: &Napi<Self>) -> bool {
         let ring = napi.tx.lock();
         napi.schedule();
@@ -184,105 +176,37 @@ impl Queue {
     pub(crate) fn timed_out(napi: &Napi<Self>) {
         napi.counters.add(Counter::TxTimeouts, 1);
         let mut ring = napi.tx.lock();
-        let Some(ring) = Option::as_mut(&mut *ring).filter(|ring| ring.outstanding()) else {
+        let Some(in_use) = Option::as_mut(&mut *ring).filter(|ring| ring.outstanding()) else {
             return;
         };
-        if napi.stuck.fetch_add(1, Relaxed) >= MAX_STUCK {
-            napi.fail("transmit", &"backend answers nothing");
-        } else {
-            ring.nudge(&napi.counters);
+        if napi.stuck.fetch_add(1, Relaxed) < MAX_STUCK {
+            in_use.nudge(&napi.counters);
             napi.schedule();
+            return;
         }
+        drop(ring);
+        napi.fail("transmit", &"backend answers nothing");
     }
 
     /// The backend broke the rules.
     fn fail(&self, ring: &str, reason: &dyn core::fmt::Display) {
         if !self.broken.xchg(true, Relaxed) {
             self.counters.add(Counter::Broken, 1);
-            self.frontend.broken(ring, reason);
+            self.dev.broken(format_args!("{ring} ring: {reason}"));
         }
     }
 
-    /// Completes transmissions. Returns whether any slot was answered.
-    fn poll_tx(&self, context: &PollContext<'_>) -> bool {
-        let mut ring = self.tx.lock();
-        let Some(ring) = &mut *ring else {
-            return false;
+    /// Completes transmissions.
+    fn poll_tx(&self, context: &PollContext<'_>) {
+        let result = match &mut *self.tx.lock() {
+            Some(ring) => ring.complete(context.tx_queue(), context.budget(), &self.counters),
+            None => return,
         };
-        match ring.complete(context.tx_queue(), context.budget(), &self.counters) {
-            Ok(progress) => {
-                if progress {
-                    self.stuck.store(0, Relaxed);
-                }
-                progress
-            }
+        match result {
+            Ok(found) => self.answered(found),
             Err(broken) => {
                 context.tx_queue().stop();
                 self.fail("transmit", &broken);
-                false
-            }
-        }
-    }
-}
-
-impl Poll for Queue {
-    fn poll(napi: &Napi<Self>, context: &PollContext<'_>) -> Polled {
-        napi.counters.add(Counter::Polls, 1);
-        if napi.broken.load(Relaxed) {
-            return Polled::Done(0);
-        }
-        let tx_progress = napi.poll_tx(context);
-        if context.budget() == 0 || napi.broken.load(Relaxed) {
-            return Polled::Done(0);
-        }
-        let received = match &mut *napi.rx.lock() {
-            Some(ring) => ring.receive(context, &napi.counters),
-            None => return Polled::Done(0),
-        };
-        let received = match received {
-            Ok(received) => received,
-            Err(broken) => {
-                napi.fail("receive", &broken);
-                return Polled::Done(0);
-            }
-        };
-        {
-            let mut events = napi.events.lock();
-            events.tx_progress |= tx_progress;
-            events.rx_progress |= received.progress;
-        }
-        if received.short {
-            napi.schedule_later(RETRY_MS);
-        }
-        if received.more {
-            Polled::Again
-        } else {
-            Polled::Done(received.packets)
-        }
-    }
-
-    fn completed(napi: &Napi<Self>) {
-        if napi.broken.load(Relaxed) {
-            // Its ports stay masked until they are closed.
-            return;
-        }
-        let (held, tx, rx) = {
-            let mut events = napi.events.lock();
-            (
-                core::mem::take(&mut events.held),
-                core::mem::take(&mut events.tx_progress),
-                core::mem::take(&mut events.rx_progress),
-            )
-        };
-        // Either progress excuses the first one, as it may be for both rings. Dropping an event unmasks its port.
-        let [both, receive] = held;
-        for (event, progress) in [(both, tx || rx), (receive, rx)] {
-            match event {
-                Some(event) if !progress => {
-                    napi.counters.add(Counter::Spurious, 1);
-                    event.spurious();
-                }
-                event => drop(event),
             }
         }
     }

@@ -2,34 +2,21 @@
 
 //! Receiving: the backend is lent pages, copies packets into them and says what is where.
 //!
-//! Nothing in a page is looked at before its grant has ended, so what is checked is what is used. A page that the
-//! backend gave back but still uses is kept with its grant and its packet is dropped.
+//! What is checked is what is used: a small packet is copied out of its page, once, and the page goes back to the
+//! backend as it is; of a larger one nothing is looked at before the grants of its pages have ended. A page that the backend
+//! gave back but still uses is kept with its grant and its packet is dropped.
 
-use crate::{
-    counters::{
-        Counter,
-        Counters, //
-    },
-    ring::{
-        Notifier,
-        SharedPage, //
-    },
-    shown::Shown,
+use crate::counters::{
+    Counter,
+    Counters, //
 };
 use abi::{
     net::{
-        gso::{
-            self,
-            GsoAccepted, //
-        },
+        gso::GsoAccepted,
         rx::{
-            self,
             Assembler,
             Fragment,
-            Part,
-            Posted,
-            Progress,
-            RxPacket, //
+            Posted, //
         },
         wire::{
             RxRequest,
@@ -45,29 +32,24 @@ use abi::{
     }, //
 };
 use core::fmt;
+use evtchn::Notifier;
 use grant_table::{
     Access,
     Grant,
+    GrantedPages,
     Pool, //
 };
-use kernel::{
-    alloc::kvec::PushError,
-    prelude::*, //
-};
-use linux::net::{
-    napi::PollContext,
-    page_pool::{
-        PagePool,
-        RxPage, //
-    },
-    skb::{
-        Checksum,
-        GsoType, //
-    }, //
+use kernel::prelude::*;
+use linux::net::page_pool::{
+    PagePool,
+    RxPage, //
 };
 
-/// Bytes of a packet that are copied into its head; the rest stays in the page.
-const HEAD: usize = 256;
+mod deliver;
+mod receive;
+
+/// Pages are shown to the backend so many at a time.
+const BATCH: u32 = 32;
 
 /// With less pages lent than this, memory is asked for again after a while.
 const LOW: usize = 64;
@@ -80,7 +62,7 @@ struct Buffer {
 
 /// The receive ring of a connection.
 pub(crate) struct RxRing {
-    ring: FrontRing<[u8; RX_SLOT], [u8; RX_SLOT], SharedPage>,
+    ring: FrontRing<[u8; RX_SLOT], [u8; RX_SLOT], GrantedPages>,
     posted: Posted<Buffer, KVec<Option<Buffer>>>,
     assembler: Assembler,
     /// Parts of the packet that is being put together.
@@ -111,22 +93,10 @@ impl fmt::Display for Broken {
     }
 }
 
-/// What a round of receiving did.
-pub(crate) struct Received {
-    /// Packets, good and bad.
-    pub(crate) packets: usize,
-    /// Whether any slot came back.
-    pub(crate) progress: bool,
-    /// Whether there is more.
-    pub(crate) more: bool,
-    /// Whether memory was short.
-    pub(crate) short: bool,
-}
-
 impl RxRing {
     /// Makes the ring in its page.
     pub(crate) fn new(
-        page: SharedPage,
+        page: GrantedPages,
         peer: DomainId,
         notifier: Notifier,
         accepted: GsoAccepted,
@@ -150,8 +120,8 @@ impl RxRing {
         })
     }
 
-    /// Lends the backend as many pages as there is room for, and shows them to it. Returns whether memory is too short
-    /// to go on without trying again.
+    /// Lends the backend as many pages as there is room for, and shows them to it in batches. Returns whether memory is
+    /// too short to go on without trying again.
     pub(crate) fn refill(&mut self, counters: &Counters) -> bool {
         let mut short = false;
         while self.ring.free() != 0 {
@@ -171,7 +141,9 @@ impl RxRing {
             };
             self.post(Buffer { page, grant }, counters);
         }
-        if self.ring.unpublished() != 0 && self.ring.publish() {
+        // Each showing costs, and may wake the backend.
+        let few = self.ring.outstanding() <= self.ring.size().saturating_sub(BATCH);
+        if few && self.ring.unpublished() != 0 && self.ring.publish() {
             self.notifier.notify();
             counters.add(Counter::RxNotified, 1);
         }
@@ -212,125 +184,8 @@ impl RxRing {
         }
     }
 
-    /// Receives packets, at most as many as the poll's budget, and lends new pages.
-    ///
-    /// # Errors
-    ///
-    /// [`Broken`] if the backend broke the rules; the ring must not be used any more.
-    pub(crate) fn receive(
-        &mut self,
-        context: &PollContext<'_>,
-        counters: &Counters,
-    ) -> Result<Received, Broken> {
-        let (mut packets, mut slots) = (0usize, 0usize);
-        // Pages lent during this round are shown to the backend after it, so it ends after one turn of the ring.
-        while packets < context.budget() {
-            let Some(raw) = self.ring.take().map_err(Broken::Ring)? else {
-                if let Some(error) = self.assembler.cut_off() {
-                    packets = packets.saturating_add(1);
-                    self.malformed(error, counters);
-                }
-                break;
-            };
-            slots = slots.saturating_add(1);
-            let buffer = self.posted.pop().ok_or(Broken::NoBuffer)?;
-            let (part, progress) = self.assembler.slot(raw);
-            match part {
-                Part::Unused => self.post(buffer, counters),
-                Part::Data(fragment) => {
-                    // There is room for as many as the assembler lets through.
-                    let full = self.parts.push_within_capacity((buffer, fragment)).err();
-                    if let Some(PushError((buffer, _))) = full {
-                        drop(self.take_back(buffer, counters));
-                    }
-                }
-            }
-            match progress {
-                Progress::More => continue,
-                Progress::End(Ok(packet)) => self.deliver(&packet, context, counters),
-                Progress::End(Err(error)) => self.malformed(error, counters),
-            }
-            packets = packets.saturating_add(1);
-        }
-        counters.add(Counter::RxSlots, slots);
-        let short = self.refill(counters);
-        let more = packets >= context.budget() || self.ring.arm(1).map_err(Broken::Ring)?;
-        Ok(Received {
-            packets,
-            progress: slots != 0,
-            more,
-            short,
-        })
-    }
-
-    /// Drops a packet; its pages are lent again.
-    fn malformed(&mut self, error: rx::RxError, counters: &Counters) {
-        counters.add(Counter::RxErrors, 1);
-        kernel::pr_warn_once!("backend sent a malformed packet: {}\n", Shown(&error));
-        while let Some((buffer, _)) = self.parts.pop() {
-            self.post(buffer, counters);
-        }
-    }
-
-    /// Passes a packet up.
-    fn deliver(&mut self, packet: &RxPacket, context: &PollContext<'_>, counters: &Counters) {
-        let mut skb = context.alloc_skb(HEAD);
-        let mut complete = skb.is_some();
-        let mut first = true;
-        let mut parts = core::mem::take(&mut self.parts);
-        for (buffer, fragment) in parts.drain_all() {
-            // From here on the backend can no longer write to the page.
-            let Some(page) = self.take_back(buffer, counters) else {
-                complete = false;
-                continue;
-            };
-            let Some(skb) = skb.as_mut().filter(|_| complete) else {
-                continue;
-            };
-            let mut copied = 0;
-            if first {
-                first = false;
-                copied = skb.append_to_head(&page, fragment.offset(), fragment.len().min(HEAD));
-            }
-            let (offset, len) = (
-                fragment.offset().saturating_add(copied),
-                fragment.len().saturating_sub(copied),
-            );
-            if len != 0 && skb.append_page(page, offset, len).is_err() {
-                complete = false;
-            }
-        }
-        // Keeps its memory for the next packet.
-        self.parts = parts;
-
-        let Some(mut skb) = skb.filter(|_| complete) else {
-            counters.add(Counter::RxDropped, 1);
-            return;
-        };
-        if let Some(gso) = packet.gso {
-            let kind = match gso.kind {
-                gso::GsoType::TcpV4 => GsoType::TcpV4,
-                gso::GsoType::TcpV6 => GsoType::TcpV6,
-            };
-            skb.set_gso(kind, gso.size);
-        }
-        let checksum = match packet.checksum {
-            rx::Checksum::Unknown => Checksum::Unknown,
-            rx::Checksum::Validated => Checksum::Validated,
-            rx::Checksum::Blank => Checksum::Blank,
-            rx::Checksum::Rebuild => Checksum::Rebuild,
-        };
-        match context.receive(skb, checksum) {
-            Ok(len) => {
-                counters.add(Counter::RxPackets, 1);
-                counters.add(Counter::RxBytes, len);
-            }
-            Err(_) => counters.add(Counter::RxErrors, 1),
-        }
-    }
-
     /// Ends the ring: all pages are taken back, or kept until they can be.
-    pub(crate) fn shut(mut self, counters: &Counters) {
+    pub(crate) fn shut(&mut self, counters: &Counters) {
         while let Some((buffer, _)) = self.parts.pop() {
             drop(self.take_back(buffer, counters));
         }

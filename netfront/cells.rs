@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Small places that stay granted, one for each slot of the transmit ring, for small packets and the fronts of others.
+
+use abi::{
+    net::{
+        plan::{
+            CELL,
+            CELLS_IN_PAGE, //
+        },
+        RING_SLOTS, //
+    },
+    shared::Memory,
+    types::DomainId, //
+};
+use grant_table::GrantedPages;
+use kernel::prelude::*;
+use linux::net::skb::SkBuff;
+
+/// The cells of a ring.
+pub(crate) struct Cells(GrantedPages);
+
+impl Cells {
+    /// Makes them, for `peer` to read.
+    pub(crate) fn new(peer: DomainId) -> Result<Self> {
+        let pages = RING_SLOTS.div_ceil(CELLS_IN_PAGE);
+        GrantedPages::read_only(peer, pages).map(Self)
+    }
+
+    /// Copies the first `len` bytes of a packet to the cell of slot `id`. Gives the page's reference and the cell's offset
+    /// in it; `None` if the packet is shorter, or there is no such cell.
+    pub(crate) fn fill(&self, id: u16, skb: &SkBuff, len: usize) -> Option<(u32, u16)> {
+        let id = usize::from(id);
+        let gref = self.0.grefs().get(id / CELLS_IN_PAGE)?;
+        let mut bytes = [0; CELL];
+        let bytes = bytes.get_mut(..len)?;
+        skb.copy(0, bytes).ok()?;
+        self.0.write(id.wrapping_mul(CELL), bytes);
+        // CAST: Less than a page.
+        let offset = (id % CELLS_IN_PAGE).wrapping_mul(CELL) as u16;
+        Some((gref.0, offset))
+    }
+}
