@@ -1,26 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Console of a Xen guest: the frontend of the console protocol, as terminals of the kernel's hvc layer.
+//! Consoles of a Xen guest: the frontend of the console protocol, as terminals of the kernel's hvc layer.
 //!
 //! The primary console is `hvc0`: with `console=hvc0` the kernel prints its messages there (those of before the module
 //! was loaded too), and a login on it is what `xl console` shows. The module can be unloaded while it is the console:
-//! messages go nowhere then, whoever had the terminal open is hung up, and both come back when it is loaded again.
+//! messages go nowhere then, the terminal is hung up, and both come back when it is loaded again. Console N of the
+//! toolstack's further ones, its channels, is `hvcN`.
 //!
+//! [`line`] is what all consoles share, [`primary`] and [`secondary`] say where their pages and ports come from.
 //! Implements Xen's public header `io/console.h`; the rings are in [`abi::console`], the hvc layer in [`linux::hvc`].
-
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+//! `docs/console.md` is for the operator.
 
 use kernel::prelude::*;
 use linux::module::or_idle;
 
+mod counters;
 mod line;
 mod primary;
+mod secondary;
 
 module! {
     type: Console,
@@ -28,15 +25,17 @@ module! {
     authors: ["Oxen developers"],
     description: "Xen console frontend",
     license: "GPL",
+    alias: ["oxen:console"],
 }
 
 /// What the module does on Xen.
 struct Service {
+    _secondary: xenbus::Registration<secondary::Frontend>,
     _primary: Option<Pin<KBox<primary::Primary>>>,
 }
 
 impl Service {
-    fn new() -> Result<Self> {
+    fn new(module: &'static ThisModule) -> Result<Self> {
         xen_core::require()?;
         evtchn::require()?;
         xenbus::require()?;
@@ -48,7 +47,10 @@ impl Service {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { _primary: primary })
+        Ok(Self {
+            _secondary: xenbus::Registration::new(module)?,
+            _primary: primary,
+        })
     }
 }
 
@@ -58,9 +60,9 @@ pub struct Console {
 }
 
 impl kernel::Module for Console {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _service: or_idle(Service::new())?,
+            _service: or_idle(Service::new(module))?,
         })
     }
 }

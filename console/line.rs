@@ -2,12 +2,20 @@
 
 //! One console: its rings, and what the terminal and the event channel do with them.
 //!
+//! A console lives longer than its connections; between two of them output waits and there is no input.
+//!
 //! Output that finds no room: a process's stays with the tty layer, which tries again; a kernel message waits as long
 //! as [`abi::console::patience`] allows, and what is left of it is dropped then. An index that cannot be is told once in
-//! the log; input is dropped up to it, output goes nowhere until it makes sense.
+//! the log; what it covers is dropped.
 
+use crate::counters::Counters;
 use abi::{
     console::{
+        notice::{
+            Flush,
+            Notice,
+            Put, //
+        },
         patience::Patience,
         BadIndex,
         Progress,
@@ -18,19 +26,30 @@ use abi::{
 };
 use core::sync::atomic::{
     AtomicBool,
-    AtomicU64,
     Ordering, //
 };
-use evtchn::Event;
-use kernel::{
-    fmt,
-    new_spinlock_irq,
-    prelude::*,
-    sync::SpinLockIrq, //
+use evtchn::{
+    Event,
+    Handler, //
 };
-use linux::hvc::{
-    self,
-    Output, //
+use kernel::{
+    prelude::*,
+    time::Delta, //
+};
+use linux::{
+    hvc::{
+        self,
+        Output, //
+    },
+    new_spinlock_irq,
+    new_wait_queue, //
+    sync::{
+        irq_lock::SpinLockIrq,
+        wait::{
+            Sleep,
+            WaitQueue, //
+        },
+    },
 };
 use xen_core::hypercall;
 
@@ -39,10 +58,10 @@ pub(crate) trait Page: Memory + Send + Sync + Unpin + 'static {}
 
 impl<M: Memory + Send + Sync + Unpin + 'static> Page for M {}
 
-/// What is behind the lock.
-struct State<M> {
+/// A connection: the rings, and the port that tells the backend of them.
+pub(crate) struct Link<M> {
     ring: Ring<M>,
-    patience: Patience,
+    port: Port,
     /// How far the backend was at the last event.
     seen: Progress,
     /// The last event, held back until somebody reads: no other comes meanwhile. Printing does not touch it, since a
@@ -50,20 +69,29 @@ struct State<M> {
     event: Option<Event>,
 }
 
-/// Numbers for debugfs.
-#[derive(Default)]
-struct Counters {
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-    events: AtomicU64,
-    spurious: AtomicU64,
-    full: AtomicU64,
-    stalled: AtomicU64,
-    bad_index: AtomicU64,
+impl<M: Page> Link<M> {
+    pub(crate) fn new(ring: Ring<M>, port: Port) -> Self {
+        Self {
+            seen: ring.progress(),
+            ring,
+            port,
+            event: None,
+        }
+    }
+
+    /// Tells the backend that the rings have changed.
+    fn notify(&self) {
+        // Fails only for a port whose other end is closed, when nobody listens. In a restored domain the number may be
+        // another port's until the connection is made anew: its other end looks and finds nothing.
+        let _ = hypercall::event::send(self.port);
+    }
 }
 
-fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(by as u64, Ordering::Relaxed);
+/// What is behind the lock.
+struct State<M> {
+    link: Option<Link<M>>,
+    patience: Patience,
+    notice: Notice,
 }
 
 /// A console.
@@ -71,128 +99,193 @@ fn count(counter: &AtomicU64, by: usize) {
 pub(crate) struct Line<M> {
     #[pin]
     state: SpinLockIrq<State<M>>,
-    port: Port,
+    /// Waits for the backend to take what there is.
+    #[pin]
+    drained: WaitQueue,
+    number: u32,
     counters: Counters,
     /// Whether the log was told of a bad index.
     told: AtomicBool,
 }
 
 impl<M: Page> Line<M> {
-    /// A console whose backend is told through `port`.
-    pub(crate) fn new(ring: Ring<M>, port: Port) -> impl PinInit<Self> {
-        let seen = ring.progress();
+    /// The console of that number, not connected.
+    pub(crate) fn new(number: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             state <- new_spinlock_irq!(
                 State {
-                    ring,
+                    link: None,
                     patience: Patience::new(),
-                    seen,
-                    event: None,
+                    notice: Notice::default(),
                 },
                 "oxen_console_line"
             ),
-            port,
+            drained <- new_wait_queue!("oxen_console_drained"),
+            number,
             counters: Counters::default(),
             told: AtomicBool::new(false),
         })
     }
 
-    /// Tells the backend that the rings have changed.
-    fn notify(&self) {
-        // Fails only for a port that is closed, when nobody listens.
-        let _ = hypercall::event::send(self.port);
+    /// Lets input and output flow.
+    pub(crate) fn connect(&self, link: Link<M>) {
+        self.counters.connections.count();
+        let former = self.state.lock().link.replace(link);
+        drop(former);
+        // The backend may have been first, and output may have waited.
+        hvc::kick();
     }
 
-    /// The backend did something, or says so. Returns whether the terminal should look.
-    ///
-    /// Runs without any lock, so this is where a message can be printed.
-    pub(crate) fn event(&self, event: Event) -> bool {
-        count(&self.counters.events, 1);
-        let mut state = self.state.lock();
-        let now = state.ring.progress();
-        let moved = now != state.seen;
-        state.seen = now;
-        if moved {
-            let former = state.event.replace(event);
+    /// Ends the use of the connection, if there is one. Its event, which may be held back, is ended.
+    pub(crate) fn disconnect(&self) -> Option<Link<M>> {
+        let mut link = self.state.lock().link.take()?;
+        drop(link.event.take());
+        self.drained.wake_all();
+        Some(link)
+    }
+
+    /// Waits until the backend has taken all output, no longer than `limit`.
+    pub(crate) fn drain(&self, limit: Delta) {
+        let is_drained = || {
+            let mut state = self.state.lock();
+            let Some(link) = &mut state.link else {
+                return true;
+            };
+            let is_drained = link.ring.is_drained();
+            // Maybe nobody reads, and the next event is to come.
+            let event = link.event.take();
             drop(state);
-            drop(former);
-        } else {
-            drop(state);
-            count(&self.counters.spurious, 1);
-            event.spurious();
+            drop(event);
+            is_drained
+        };
+        let _ = self
+            .drained
+            .wait(Sleep::Uninterruptible, Some(limit), is_drained);
+    }
+
+    /// The domain was restored, with this port and a new page. For any context.
+    pub(crate) fn renew(&self, port: Port) {
+        if let Some(link) = &mut self.state.lock().link {
+            link.ring.renew();
+            link.seen = link.ring.progress();
+            link.port = port;
         }
-        if self.counters.bad_index.load(Ordering::Relaxed) > 0
-            && !self.told.swap(true, Ordering::Relaxed)
-        {
-            pr_warn!("the backend's console index is impossible; what it covers is dropped\n");
-        }
-        moved
     }
 
     /// Lets go of an event that is held back.
     pub(crate) fn release_event(&self) {
-        let event = self.state.lock().event.take();
+        let event = match &mut self.state.lock().link {
+            Some(link) => link.event.take(),
+            None => None,
+        };
         drop(event);
     }
 
-    /// Prints the counters.
-    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counters {
-            bytes_in,
-            bytes_out,
-            events,
-            spurious,
-            full,
-            stalled,
-            bad_index,
-        } = &self.counters;
-        for (name, counter) in [
-            ("bytes_in", bytes_in),
-            ("bytes_out", bytes_out),
-            ("events", events),
-            ("spurious", spurious),
-            ("full", full),
-            ("stalled", stalled),
-            ("bad_index", bad_index),
-        ] {
-            writeln!(f, "{}: {}", name, counter.load(Ordering::Relaxed))?;
+    /// Tells the backend that there is output.
+    fn tell(&self, link: &Link<M>) {
+        self.counters.notified.count();
+        link.notify();
+    }
+}
+
+/// The backend did something, or says so.
+///
+/// Runs without any lock, so this is where a message can be printed.
+impl<M: Page> Handler for Line<M> {
+    fn event(&self, event: Event) {
+        self.counters.events.count();
+        let mut state = self.state.lock();
+        let moved = state.link.as_mut().is_some_and(|link| {
+            let now = link.ring.progress();
+            core::mem::replace(&mut link.seen, now) != now
+        });
+        match &mut state.link {
+            Some(link) if moved => {
+                let former = link.event.replace(event);
+                drop(state);
+                drop(former);
+                self.drained.wake_all();
+            }
+            _ => {
+                drop(state);
+                self.counters.spurious.count();
+                event.spurious();
+            }
         }
-        Ok(())
+        if self.counters.bad_index.get() > 0 && !self.told.swap(true, Ordering::Relaxed) {
+            pr_warn!(
+                "console {}: the backend's index is impossible; what it covers is dropped\n",
+                self.number
+            );
+        }
+        if moved {
+            hvc::kick();
+        }
+    }
+}
+
+impl<M: Page> AsRef<Counters> for Line<M> {
+    fn as_ref(&self) -> &Counters {
+        &self.counters
     }
 }
 
 // Nothing here may print: it could be called for the very message.
 impl<M: Page> hvc::Backend for Line<M> {
-    fn put(&self, bytes: &[u8]) -> Output {
+    fn put(&self, bytes: &[u8], is_piece: bool) -> Output {
         let mut state = self.state.lock();
-        let output = match state.ring.write(bytes) {
-            Ok(0) if state.patience.is_left() && state.ring.is_served() => {
-                count(&self.counters.full, 1);
+        let State {
+            link: Some(link),
+            patience,
+            notice,
+        } = &mut *state
+        else {
+            self.counters.stalled.count();
+            return Output::Stalled;
+        };
+        let output = match link.ring.write(bytes) {
+            Ok(0) if patience.is_left() && link.ring.is_served() => {
+                self.counters.full.count();
                 Output::Full
             }
             Ok(0) => {
-                count(&self.counters.stalled, 1);
+                self.counters.stalled.count();
                 Output::Stalled
             }
             Ok(written) => {
-                count(&self.counters.bytes_out, written);
+                self.counters.bytes_out.add(written);
                 // At most the length of the ring.
-                state.patience.written(written as u32);
+                patience.written(written as u32);
                 Output::Taken(written)
             }
             Err(BadIndex { .. }) => {
-                count(&self.counters.bad_index, 1);
+                self.counters.bad_index.count();
                 Output::Stalled
             }
         };
-        drop(state);
-        if let Output::Taken(_) = output {
-            self.notify();
+        let put = match output {
+            Output::Taken(_) => Put::Taken,
+            Output::Full => Put::Full,
+            Output::Stalled => Put::Dropped,
+        };
+        if notice.put(put, is_piece) {
+            self.tell(link);
         }
         output
     }
 
-    fn wait(&self) {
+    fn flush(&self) {
+        let mut state = self.state.lock();
+        let Flush { tell, wait } = state.notice.flush();
+        match &state.link {
+            Some(link) if tell => self.tell(link),
+            Some(_) => {}
+            None => return,
+        }
+        drop(state);
+        if !wait {
+            return;
+        }
         let start = hvc::clock();
         // The backend may want this very CPU.
         hypercall::sched::yield_cpu();
@@ -202,24 +295,27 @@ impl<M: Page> hvc::Backend for Line<M> {
 
     fn get(&self, into: &mut [u8]) -> usize {
         let mut state = self.state.lock();
-        let event = state.event.take();
-        let result = state.ring.read(into);
-        let drained = state.ring.input() == Ok(0);
-        drop(state);
-        let read = match result {
+        let Some(link) = &mut state.link else {
+            return 0;
+        };
+        let event = link.event.take();
+        let read = match link.ring.read(into) {
             Ok(read) => {
-                count(&self.counters.bytes_in, read);
+                self.counters.bytes_in.add(read);
                 // The backend waits for room only when the ring is full; one word when all is read does.
-                if read > 0 && drained {
-                    self.notify();
+                if read > 0 && link.ring.input() == Ok(0) {
+                    link.notify();
                 }
                 read
             }
             Err(BadIndex { .. }) => {
-                count(&self.counters.bad_index, 1);
+                self.counters.bad_index.count();
+                // There is room again.
+                link.notify();
                 0
             }
         };
+        drop(state);
         drop(event);
         read
     }

@@ -2,7 +2,13 @@
 
 //! The first console, which the toolstack makes for every guest: its page and port are parameters of the domain.
 
-use crate::line::Line;
+use crate::{
+    counters::Source,
+    line::{
+        Line,
+        Link, //
+    }, //
+};
 use abi::{
     console::Ring,
     shared::RawMemory,
@@ -11,15 +17,15 @@ use abi::{
 use core::ops::Deref;
 use evtchn::{
     Channel,
-    Event,
-    Handler,
     Listener, //
 };
 use kernel::{
-    debugfs,
-    fmt,
+    debugfs, new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    },
 };
 use linux::hvc::{
     self,
@@ -27,6 +33,12 @@ use linux::hvc::{
 };
 use xen_core::{
     hypercall,
+    resume::{
+        Registration,
+        Resume,
+        Stage,
+        Wake, //
+    },
     Param,
     ToolstackPage, //
 };
@@ -44,27 +56,77 @@ impl Deref for ConsolePage {
 
 type PrimaryLine = Line<ConsolePage>;
 
-/// What the event channel calls.
-struct OnEvent {
+/// The event channel, of the present domain.
+#[pin_data]
+struct Wire {
     line: Arc<PrimaryLine>,
-    terminal: Terminal,
+    #[pin]
+    listener: Mutex<Option<Listener<PrimaryLine>>>,
 }
 
-impl Handler for OnEvent {
-    fn event(&self, event: Event) {
-        if self.line.event(event) {
-            hvc::kick(&self.terminal);
+impl Wire {
+    fn new(line: Arc<PrimaryLine>) -> Result<Arc<Self>> {
+        let listener = listen(&line)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                line,
+                listener <- new_mutex!(Some(listener), "oxen_console_wire"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl Resume for Wire {
+    /// Messages of the kernel go out from here on.
+    fn resume(&self, wake: Wake) {
+        if wake == Wake::Resumed {
+            // Nothing hears of messages without one.
+            self.line.renew(port().unwrap_or(Port(0)));
         }
     }
+
+    fn late(&self, wake: Wake) {
+        if wake == Wake::Resumed {
+            let former = self.listener.lock().take();
+            drop(former);
+            self.line.release_event();
+            match listen(&self.line) {
+                Ok(listener) => *self.listener.lock() = Some(listener),
+                Err(error) => pr_err!(
+                    "the console has no event channel any more ({error:?}): it takes no input\n"
+                ),
+            }
+            hvc::kick();
+        }
+    }
+}
+
+/// The port that the toolstack has made.
+///
+/// # Errors
+///
+/// `ENODEV` if it made none.
+fn port() -> Result<Port> {
+    match u32::try_from(hypercall::hvm::param(Param::ConsoleEvtchn)?) {
+        Ok(port @ 1..) => Ok(Port(port)),
+        _ => Err(ENODEV),
+    }
+}
+
+fn listen(line: &Arc<PrimaryLine>) -> Result<Listener<PrimaryLine>> {
+    Listener::new(Channel::adopt(port()?)?, fmt!("oxen-console"), line.clone())
 }
 
 /// The primary console, up. Drop hangs up its users; the page keeps what was not read yet.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Primary {
-    /// First to go, and the terminal with it: after that nothing uses the page.
-    _listener: Listener<OnEvent>,
+    _again: Registration,
+    /// First to go, and then the terminal: after that nothing uses the page.
+    _wire: Arc<Wire>,
+    _terminal: Terminal,
     #[pin]
-    _counters: debugfs::File<Arc<PrimaryLine>>,
+    _counters: debugfs::File<Source<PrimaryLine>>,
     _dir: debugfs::Dir,
     line: Arc<PrimaryLine>,
 }
@@ -72,13 +134,9 @@ pub(crate) struct Primary {
 #[pinned_drop]
 impl PinnedDrop for Primary {
     fn drop(self: Pin<&mut Self>) {
-        // The port is unmasked before it is left, for whoever uses it next.
-        self.line.release_event();
+        // The port is unmasked before it is left, for its next user.
+        drop(self.line.disconnect());
     }
-}
-
-fn show(line: &Arc<PrimaryLine>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    line.show(f)
 }
 
 impl Primary {
@@ -89,30 +147,19 @@ impl Primary {
     /// `ENODEV` if the toolstack made none.
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
         let page = ConsolePage(xen_core::toolstack_page(Param::ConsolePfn)?);
-        let port = hypercall::hvm::param(Param::ConsoleEvtchn)?;
-        let port = u32::try_from(port).map_err(|_| ENODEV)?;
-        if port == 0 {
-            return Err(ENODEV);
-        }
-        let port = Port(port);
-        let channel = Channel::adopt(port)?;
+        let port = port()?;
         let ring = Ring::attach(page).ok_or(EINVAL)?;
-        let line = Arc::pin_init(Line::new(ring, port), GFP_KERNEL)?;
+        let line = Arc::pin_init(Line::new(0), GFP_KERNEL)?;
+        line.connect(Link::new(ring, port));
         let terminal = Terminal::new(0, line.clone())?;
-        let handler = OnEvent {
-            line: line.clone(),
-            terminal,
-        };
-        let listener = Listener::new(
-            channel,
-            fmt!("oxen-console"),
-            Arc::new(handler, GFP_KERNEL)?,
-        )?;
+        let wire = Wire::new(line.clone())?;
         KBox::pin_init(
             try_pin_init!(Self {
-                _listener: listener,
+                _again: Registration::new(Stage::Devices, wire.clone())?,
+                _wire: wire,
+                _terminal: terminal,
                 _dir: xen_core::debugfs_dir(c"console").ok_or(ENODEV)?,
-                _counters <- _dir.read_callback_file(c"primary", line.clone(), &show),
+                _counters <- _dir.read_only_file(c"primary", Source(line.clone())),
                 line,
             }? Error),
             GFP_KERNEL,
