@@ -46,8 +46,8 @@ impl Side {
         }
     }
 
-    /// What it is made of.
-    fn config(self, vcpus: u32) -> GuestConfig {
+    /// What it is made of; `parameters` are for Oxen's kernel.
+    fn config(self, vcpus: u32, parameters: &[String]) -> GuestConfig {
         let mut config = GuestConfig::new(self.guest());
         config.vcpus = vcpus;
         config.memory += 256;
@@ -59,6 +59,7 @@ impl Side {
             Side::Oxen => {
                 config.modules = Some(e2e::modules());
                 config.load = modules();
+                config.extra = parameters.join(" ");
             }
             Side::C => {
                 config.nopv = false;
@@ -111,6 +112,7 @@ impl Guest {
 pub(crate) struct Arena<'a> {
     pub(crate) machine: &'a Companion,
     vcpus: u32,
+    parameters: &'a [String],
     guests: Vec<Guest>,
     running: Option<Side>,
     /// What became of guests that had to be booted again.
@@ -123,12 +125,17 @@ impl Arena<'_> {
     /// # Errors
     ///
     /// When one does not come up, or lacks its disks or its network.
-    pub(crate) fn new(machine: &Companion, vcpus: u32) -> Result<Arena<'_>> {
+    pub(crate) fn new<'a>(
+        machine: &'a Companion,
+        vcpus: u32,
+        parameters: &'a [String],
+    ) -> Result<Arena<'a>> {
         let dom0 = machine.dom0();
         dom0.sh("modprobe -r null_blk; modprobe null_blk gb=1; until [ -b /dev/nullb0 ]; do sleep 0.1; done")?;
         let mut arena = Arena {
             machine,
             vcpus,
+            parameters,
             guests: Vec::new(),
             running: None,
             ended: Vec::new(),
@@ -150,7 +157,7 @@ impl Arena<'_> {
         self.guests.retain(|guest| guest.side != side);
         machine.destroy(name)?;
         let domain = machine
-            .create(&side.config(self.vcpus))?
+            .create(&side.config(self.vcpus, self.parameters))?
             .context("the guest was created but not waited for")?;
         let id = dom0.sh(&format!("xl domid {name}"))?.trim().parse()?;
         let guest = Guest { side, domain, id };

@@ -3,6 +3,7 @@
 //! `make bench`: Oxen side by side with the kernel's own Xen frontends. `docs/performance.md` is the method.
 
 mod counts;
+mod files;
 mod guests;
 mod header;
 mod names;
@@ -86,7 +87,7 @@ fn minutes(settings: &Settings, workloads: &[&Workload]) -> u32 {
 
 fn on(machine: &Companion, settings: &Settings, workloads: &[&'static Workload]) -> Result<()> {
     let tracer = Tracer::new(machine)?;
-    let mut arena = Arena::new(machine, settings.vcpus)?;
+    let mut arena = Arena::new(machine, settings.vcpus, &settings.oxen)?;
     let done = compare(&mut arena, &tracer, settings, workloads);
     arena.close();
     done
@@ -110,7 +111,7 @@ fn compare(
     for line in report.header.lines() {
         progress(&line);
     }
-    let folder = report::folder();
+    let folder = files::folder();
     for workload in workloads {
         let mut outcome = pairs(arena, tracer, settings, workload);
         if let Err(why) = outcome {
@@ -127,7 +128,7 @@ fn compare(
         report.outcomes.push(outcome);
         report.ended.clone_from(&arena.ended);
         // What is done is kept should a later one fail.
-        report.write(&folder)?;
+        files::write(&report, &folder)?;
     }
     print!("\n{}", table::text(&report, settings.markdown));
     let folder = folder.canonicalize().unwrap_or(folder);

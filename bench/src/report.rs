@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The results, and the files they are kept in.
+//! The results.
 
 use crate::counts::Counts;
 use crate::header::Header;
 use crate::run::Sample;
 use crate::stats::Spread;
 use crate::workload::Workload;
-use crate::{plot, table};
-use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 /// One guest's part in a workload.
 #[derive(Debug, Default, Serialize)]
@@ -86,33 +82,6 @@ pub(crate) struct Report {
     pub(crate) ended: Vec<String>,
 }
 
-impl Report {
-    /// Writes `bench.json`, `bench.svg` and `bench.md`.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be written.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder)?;
-        let json = serde_json::to_string_pretty(self)? + "\n";
-        let svg = plot::draw(&self.outcomes)?;
-        for (name, text) in [
-            ("bench.json", json),
-            ("bench.svg", svg),
-            ("bench.md", table::text(self, true)),
-        ] {
-            let path = folder.join(name);
-            fs::write(&path, text).with_context(|| format!("{}", path.display()))?;
-        }
-        Ok(())
-    }
-}
-
-/// Where the files go.
-pub(crate) fn folder() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../build/bench"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,20 +102,5 @@ mod tests {
         assert!(Outcome::new(&ALL[0], half(&[1.0]), half(&[0.0]))
             .ratio
             .is_none());
-    }
-
-    #[test]
-    fn all_three_files_are_written() {
-        let folder = std::env::temp_dir().join(format!("oxen-bench-{}", std::process::id()));
-        let report = Report {
-            outcomes: vec![Outcome::new(&ALL[0], half(&[1.0]), half(&[2.0]))],
-            ..Report::default()
-        };
-        report.write(&folder).expect("written");
-        let text = |name| fs::read_to_string(folder.join(name)).expect("there");
-        assert!(text("bench.json").contains("\"workload\": \"clock\""));
-        assert!(text("bench.svg").contains("clock"));
-        assert!(text("bench.md").contains("| clock "));
-        fs::remove_dir_all(folder).expect("removed");
     }
 }

@@ -3,7 +3,7 @@
 //! A timed run of a workload on one guest.
 
 use crate::guests::Guest;
-use crate::workload::{Kind, Workload};
+use crate::workload::{Fio, Kind, Workload};
 use anyhow::{bail, ensure, Context, Result};
 use companion::{Background, Domain, BRIEF, LONG};
 use serde_json::{json, Value};
@@ -87,8 +87,13 @@ pub(crate) fn load(
     seconds: u32,
 ) -> Result<Background> {
     match workload.kind {
-        Kind::Disk(disk) => guest.domain.spawn_sh(&format!(
-            "exec fio --name={disk} --filename=/dev/{disk} --readonly --rw=randread --bs=4k --iodepth=32 \
+        Kind::Disk(Fio {
+            disk,
+            rw,
+            bytes,
+            depth,
+        }) => guest.domain.spawn_sh(&format!(
+            "exec fio --name={disk} --filename=/dev/{disk} --rw={rw} --bs={bytes} --iodepth={depth} \
              --ioengine=libaio --direct=1 --time_based --runtime={seconds} --ramp_time={WARM_UP} --output-format=json"
         )),
         Kind::Tcp { from_guest } => {
@@ -120,12 +125,15 @@ pub(crate) fn counter(workload: &Workload, guest: &Guest) -> String {
     let statistics = format!("/sys/class/net/{}/statistics", guest.vif());
     match workload.kind {
         // Block major 202, sixteen numbers to a disk.
-        Kind::Disk(disk) => {
+        Kind::Disk(Fio { disk, bytes, .. }) => {
             let minor = disk.bytes().last().map_or(0, |letter| letter - b'a');
             let device = 202 * 256 + u32::from(minor) * 16;
+            // A request of fio's may be many of the ring's.
             format!(
-                "cat /sys/bus/xen-backend/devices/vbd-{}-{device}/statistics/rd_req",
-                guest.id
+                "cd /sys/bus/xen-backend/devices/vbd-{}-{device}/statistics; \
+                 echo $((($(cat rd_sect) + $(cat wr_sect)) / {}))",
+                guest.id,
+                bytes / 512
             )
         }
         // What the guest sends, its interface's other end receives.
@@ -191,12 +199,22 @@ fn fio(text: String) -> Result<Sample> {
         .and_then(|at| text.get(at..))
         .unwrap_or_default();
     let value: Value = serde_json::from_str(json).with_context(|| format!("fio: {text}"))?;
-    let read = value.pointer("/jobs/0/read").cloned().unwrap_or_default();
+    let both = ["read", "write"].map(|way| value.pointer(&format!("/jobs/0/{way}")));
+    let mut rate = 0.0;
+    let mut busier = None;
+    for way in both.into_iter().flatten() {
+        let iops = number(way, "/iops")?;
+        if iops > rate {
+            busier = Some(way);
+        }
+        rate += iops;
+    }
+    let busier = busier.with_context(|| format!("fio did nothing: {value}"))?;
     Ok(Sample {
-        rate: number(&read, "/iops")?,
+        rate,
         detail: json!({
-            "latency_us_median": number(&read, "/clat_ns/percentile/50.000000")? / 1000.0,
-            "latency_us_p99": number(&read, "/clat_ns/percentile/99.000000")? / 1000.0,
+            "latency_us_median": number(busier, "/clat_ns/percentile/50.000000")? / 1000.0,
+            "latency_us_p99": number(busier, "/clat_ns/percentile/99.000000")? / 1000.0,
         }),
     })
 }
@@ -240,6 +258,7 @@ mod tests {
         let sample = fio(fio_text.into()).expect("fio");
         assert_eq!(sample.rate, 650.5);
         assert_eq!(sample.detail["latency_us_median"], 2.0);
+        assert!(fio("{\"jobs\":[{\"read\":{\"iops\":0}}]}".into()).is_err());
         let text = "{\"end\":{\"sum_received\":{\"bytes\":1000000,\"seconds\":2.0},\"sum_sent\":{\"seconds\":4.0}}}";
         assert_eq!(iperf(text, true).expect("iperf3").rate, 4.0);
         assert_eq!(iperf(text, false).expect("iperf3").rate, 2.0);

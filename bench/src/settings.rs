@@ -32,6 +32,10 @@ pub(crate) struct Settings {
           value_parser = value_parser!(u32).range(2..=16))]
     pub(crate) vcpus: u32,
 
+    /// A kernel parameter for the guest on Oxen, like oxen_blkfront.persistent=off; several if it is given again.
+    #[arg(long, value_name = "PARAMETER")]
+    pub(crate) oxen: Vec<String>,
+
     /// Name of the companion.
     #[arg(long, env = "OXEN_COMPANION", default_value = "bench")]
     pub(crate) companion: String,

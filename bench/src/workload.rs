@@ -8,12 +8,25 @@ pub(crate) enum Kind {
     Agent(&'static str, &'static [&'static str]),
     /// Nothing runs; Xen's trace says what the guest does all the same.
     Idle,
-    /// fio reads from this disk of the guest's at random.
-    Disk(&'static str),
+    /// fio, past the guest's cache.
+    Disk(Fio),
     /// One TCP stream, from the guest or to it.
     Tcp { from_guest: bool },
     /// Packets from the guest's kernel.
     Packets,
+}
+
+/// What fio does.
+#[derive(Clone, Copy)]
+pub(crate) struct Fio {
+    /// The disk of the guest's.
+    pub(crate) disk: &'static str,
+    /// As its option `rw`, with those that go with it.
+    pub(crate) rw: &'static str,
+    /// Bytes of one request.
+    pub(crate) bytes: u32,
+    /// Requests at a time.
+    pub(crate) depth: u32,
 }
 
 /// One of them.
@@ -26,6 +39,35 @@ pub(crate) struct Workload {
     /// Whether less is better.
     pub(crate) fewer: bool,
     pub(crate) kind: Kind,
+}
+
+/// What a disk's figure is, and what counts are given for each of.
+type Figure = (&'static str, &'static str);
+
+const READS: Figure = ("reads/s", "read");
+const WRITES: Figure = ("writes/s", "write");
+const REQUESTS: Figure = ("requests/s", "request");
+
+const fn disk(
+    name: &'static str,
+    (rate, unit): Figure,
+    disk: &'static str,
+    rw: &'static str,
+    bytes: u32,
+    depth: u32,
+) -> Workload {
+    Workload {
+        name,
+        rate,
+        unit,
+        fewer: false,
+        kind: Kind::Disk(Fio {
+            disk,
+            rw,
+            bytes,
+            depth,
+        }),
+    }
 }
 
 /// All there are, in the order in which they run.
@@ -65,20 +107,21 @@ pub(crate) const ALL: &[Workload] = &[
         fewer: true,
         kind: Kind::Idle,
     },
-    Workload {
-        name: "blk-rr-32",
-        rate: "reads/s",
-        unit: "read",
-        fewer: false,
-        kind: Kind::Disk("xvdb"),
-    },
-    Workload {
-        name: "null-rr-32",
-        rate: "reads/s",
-        unit: "read",
-        fewer: false,
-        kind: Kind::Disk("xvdn"),
-    },
+    disk("blk-rr-1", READS, "xvdb", "randread", 4096, 1),
+    disk("blk-rr-32", READS, "xvdb", "randread", 4096, 32),
+    disk("blk-rw-1", WRITES, "xvdb", "randwrite", 4096, 1),
+    disk("blk-rw-32", WRITES, "xvdb", "randwrite", 4096, 32),
+    disk(
+        "blk-mix-32",
+        REQUESTS,
+        "xvdb",
+        "randrw --rwmixread=70",
+        4096,
+        32,
+    ),
+    disk("blk-seq-128k", READS, "xvdb", "read", 128 << 10, 8),
+    disk("blk-seq-1m", READS, "xvdb", "read", 1 << 20, 8),
+    disk("null-rr-32", READS, "xvdn", "randread", 4096, 32),
     Workload {
         name: "net-tx",
         rate: "Mbit/s",
