@@ -4,14 +4,15 @@
 
 TEST_STEPS += e2e
 
-.PHONY: demo e2e soak companion
+.PHONY: demo e2e soak companion tools
 
 ## make demo             everything from nothing: Xen in QEMU, a Debian guest on Oxen, what it proved line by
 ##                       line; INTERACTIVE=1 hands over the guest's console
 ## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests, OXEN_ROUNDS= for how often
 ##                       what is repeated, OXEN_MIB= for how much data, OXEN_CLOCK_SECONDS= for how long clocks are
-##                       compared; an emulated guest that is lost to a triple fault is booted again, once
-## make soak             the same with long rounds (20 times, 256 MiB, a minute of clocks) and fuzzing: hours
+##                       compared; a guest that the emulator loses is booted again, twice at most. What takes
+##                       long for what it shows runs in a soak, or when it is named
+## make soak             the same with long rounds (20 times, 256 MiB, a minute of clocks), fuzzing and the packages: hours
 ## make companion ARGS=  the companion that stays up, for iteration: ARGS=start, ARGS="create g", ARGS=stop …
 ##
 
@@ -19,21 +20,27 @@ TEST_STEPS += e2e
 # then ends its machine.
 companion_env = dir=$$(scripts/modules dir) && exec scripts/in-root env MODULES=$$dir KERNEL=$$(basename $$dir)
 
-demo: modules
-	@echo "oxen: building the companion (two minutes the first time)" >&2
-	@scripts/in-root cargo build -q --locked -p companion -p e2e
+# Modules take minutes to build, and a machine to boot: what is not understood is refused before.
+demo: tools
+	@scripts/in-root build/host/debug/demo --check
+	@$(MAKE) modules
 	@$(companion_env) build/host/debug/demo
 
-e2e: modules
-	@scripts/in-root cargo build -q --locked -p companion -p e2e
+e2e: tools
+	@scripts/in-root build/host/debug/e2e --check $(E2E)
+	@OXEN_TESTS=1 $(MAKE) modules
 	@$(companion_env) build/host/debug/e2e $(E2E)
+
+tools:
+	@scripts/sdk root >/dev/null
+	@[ -x build/host/debug/e2e ] || echo "oxen: building the companion (two minutes the first time)" >&2
+	@scripts/in-root cargo build -q --locked -p backend -p companion -p e2e
+	@scripts/in-root tests/xenlibs/build build/host/debug/xenlibs
 
 soak:
 	@OXEN_ROUNDS=$${OXEN_ROUNDS:-20} OXEN_MIB=$${OXEN_MIB:-256} OXEN_CLOCK_SECONDS=$${OXEN_CLOCK_SECONDS:-60} \
 	OXEN_CONTROL_SECONDS=$${OXEN_CONTROL_SECONDS:-120} FUZZ_SECONDS=$${FUZZ_SECONDS:-600} \
-	OXEN_STEP_LIMIT=$${OXEN_STEP_LIMIT:-14400} scripts/test e2e fuzz
+	OXEN_STEP_LIMIT=$${OXEN_STEP_LIMIT:-14400} scripts/test e2e fuzz deb-test
 
-companion:
-	@scripts/sdk root >/dev/null
-	@scripts/in-root cargo build -q --locked -p companion
+companion: tools
 	@$(companion_env) build/host/debug/companion $(ARGS)

@@ -4,19 +4,22 @@
 //! serial port), for the companion. It needs no driver of ours.
 //!
 //! `agent tcp` serves any number of connections; `agent virtio NAME` serves the virtual
-//! serial port of that name, one client after the other. The others are looks at clocks and timers that the tests have
-//! it take in a guest.
+//! serial port of that name, one client after the other. The others are what the tests have it do in a guest.
 
 mod clock;
 mod job;
+mod kexec;
 mod measure;
 mod monotonic;
 mod session;
 mod sleepers;
+mod store;
 mod stream;
+mod verify;
 
 use anyhow::{bail, Context, Result};
 use std::net::TcpListener;
+use std::path::Path;
 use std::thread;
 
 fn main() -> Result<()> {
@@ -28,13 +31,18 @@ fn main() -> Result<()> {
         ["clock", "serve"] => clock::serve(),
         ["clock", "compare", address] => clock::compare(address, None),
         ["clock", "compare", address, device] => clock::compare(address, Some(device)),
+        ["kexec", "now", kernel, initrd, line] => kexec::run(false, kernel, initrd, line),
+        ["kexec", "crash", kernel, initrd, line] => kexec::run(true, kernel, initrd, line),
         ["measure", ref rest @ ..] => measure::run(rest),
         ["monotonic", seconds] => monotonic::run(seconds.parse()?, false),
         ["monotonic", seconds, "--skew"] => monotonic::run(seconds.parse()?, true),
         ["sleepers", seconds, threads] => sleepers::run(seconds.parse()?, threads.parse()?),
+        ["store", ref how @ ..] => store::run(how),
+        ["verify", device, mib, over] => verify::run(device, mib.parse()?, Path::new(over)),
         _ => bail!(
             "usage: agent tcp | virtio NAME | device PATH | clock serve | clock compare ADDRESS [DEVICE] \
-             | measure … | monotonic SECONDS [--skew] | sleepers SECONDS THREADS"
+             | kexec now|crash KERNEL INITRD LINE | measure … | monotonic SECONDS [--skew] | sleepers SECONDS THREADS \
+             | store HOW | verify DEVICE MIB FILE"
         ),
     }
 }

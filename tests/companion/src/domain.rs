@@ -73,6 +73,8 @@ impl fmt::Display for Output {
 pub struct Domain {
     name: String,
     link: Link,
+    /// Another domain's, after whose end nothing is waited for here.
+    beside: Option<Link>,
 }
 
 impl Domain {
@@ -80,6 +82,16 @@ impl Domain {
         Domain {
             name: name.into(),
             link,
+            beside: None,
+        }
+    }
+
+    /// The same domain, in which nothing is waited for any more when `other` has ended: what `other` was to do does not
+    /// come.
+    pub fn beside(&self, other: &Domain) -> Domain {
+        Domain {
+            beside: Some(other.link.clone()),
+            ..self.clone()
         }
     }
 
@@ -101,7 +113,7 @@ impl Domain {
     /// tells what it had printed.
     pub fn run(&self, argv: &[String], stdin: &[u8], limit: Duration) -> Result<Output> {
         let shown = argv.join(" ");
-        let job = self.link.spawn(argv, false)?;
+        let job = self.spawn(argv, false)?;
         // In a thread of its own, since a program may well print before it has read it all.
         thread::scope(|scope| {
             let feeder = scope.spawn(|| job_feed(&job, stdin));
@@ -149,7 +161,11 @@ impl Domain {
     ///
     /// When the connection is gone.
     pub fn spawn(&self, argv: &[String], pty: bool) -> Result<Job> {
-        self.link.spawn(argv, pty)
+        let mut job = self.link.spawn(argv, pty)?;
+        if let Some(other) = &self.beside {
+            job.ends_with(other.clone());
+        }
+        Ok(job)
     }
 
     /// Starts a shell script and leaves it running.
@@ -158,9 +174,7 @@ impl Domain {
     ///
     /// When the connection is gone.
     pub fn spawn_sh(&self, script: &str) -> Result<Background> {
-        let job = self
-            .link
-            .spawn(&["sh".into(), "-c".into(), script.into()], false)?;
+        let job = self.spawn(&["sh".into(), "-c".into(), script.into()], false)?;
         job.eof()?;
         Ok(Background {
             what: format!("{}: {script}", self.name),
@@ -180,6 +194,9 @@ impl Domain {
             let output = self.try_sh(script, limit)?;
             if output.success() {
                 return Ok(output.stdout);
+            }
+            if let Some(why) = self.beside.as_ref().and_then(Link::ended) {
+                bail!("{}: {script}\n{why}", self.name);
             }
             if Instant::now() > deadline {
                 bail!(
@@ -281,7 +298,10 @@ fn collect(job: &Job, limit: Duration) -> Result<Output> {
                 job.kill();
                 break Err(format!("not done within {} s", limit.as_secs()));
             }
-            Err(why) => break Err(why.to_string()),
+            Err(why) => {
+                job.kill();
+                break Err(why.to_string());
+            }
         }
     };
     output.stdout = String::from_utf8_lossy(&stdout).into_owned();

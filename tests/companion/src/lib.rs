@@ -11,8 +11,10 @@ mod console;
 mod domain;
 mod guest;
 mod link;
+mod lost;
 mod machine;
 mod plain;
+mod progress;
 mod signals;
 mod watch;
 
@@ -23,12 +25,5 @@ pub use guest::{Disk, GuestConfig, Kind, Vif};
 pub use link::{Job, JobEvent, Link};
 pub use machine::{accelerator_name, Companion, Options};
 pub use plain::PlainMachine;
-
-/// Progress on the terminal, with the time since the program began.
-pub fn progress(what: &str) {
-    use std::sync::OnceLock;
-    use std::time::Instant;
-    static BEGIN: OnceLock<Instant> = OnceLock::new();
-    let at = BEGIN.get_or_init(Instant::now).elapsed().as_secs();
-    eprintln!("[{:3}:{:02}] {what}", at / 60, at % 60);
-}
+pub use progress::progress;
+pub use signals::is_ending;

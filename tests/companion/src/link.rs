@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How often a greeting is repeated to an agent that has not answered.
 const GREETING: Duration = Duration::from_secs(5);
 
+/// How often a job looks after the session that it ends with.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// What becomes of a job.
 #[derive(Debug)]
 pub enum JobEvent {
@@ -27,9 +30,10 @@ pub enum JobEvent {
     Failed(String),
 }
 
-#[derive(Default)]
 struct Routes {
     jobs: HashMap<u64, Sender<JobEvent>>,
+    /// When a job was started or the agent was heard, whichever was last.
+    heard: Instant,
     greeted: Option<(String, Sender<()>)>,
     closed: bool,
     /// Why, when it is known.
@@ -118,8 +122,11 @@ impl Link {
         let link = Link {
             stream: Arc::new(Mutex::new(stream)),
             routes: Arc::new(Mutex::new(Routes {
+                jobs: HashMap::new(),
+                heard: Instant::now(),
                 greeted: Some((nonce.clone(), greeted)),
-                ..Routes::default()
+                closed: false,
+                why: None,
             })),
             next: Arc::new(AtomicU64::new(1)),
         };
@@ -156,6 +163,21 @@ impl Link {
         locked(&self.routes).closed
     }
 
+    /// How long no job has started nor anything been heard while there are jobs.
+    pub(crate) fn silent_for(&self) -> Duration {
+        let routes = locked(&self.routes);
+        if routes.jobs.is_empty() {
+            return Duration::ZERO;
+        }
+        routes.heard.elapsed()
+    }
+
+    /// Why the session has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<String> {
+        let routes = locked(&self.routes);
+        routes.closed.then(|| routes.why().into())
+    }
+
     /// Starts a program; with `pty` on a terminal of its own.
     ///
     /// # Errors
@@ -170,6 +192,7 @@ impl Link {
                 bail!("{}", routes.why());
             }
             routes.jobs.insert(id, sender);
+            routes.heard = Instant::now();
         }
         self.send(&Request::Exec {
             id,
@@ -179,11 +202,12 @@ impl Link {
         Ok(Job {
             id,
             link: self.clone(),
+            beside: None,
             events: Mutex::new(events),
         })
     }
 
-    /// Ends the session, and says why to whoever waits for something.
+    /// Ends the session, and says why to what still waits.
     pub(crate) fn end(&self, why: &str) {
         locked(&self.routes).why = Some(why.into());
         self.close();
@@ -199,20 +223,38 @@ impl Link {
 pub struct Job {
     id: u64,
     link: Link,
+    /// Another session, after whose end nothing is waited for any more.
+    beside: Option<Link>,
     events: Mutex<Receiver<JobEvent>>,
 }
 
 impl Job {
+    /// From now on nobody waits for the job any more when the session `other` has ended.
+    pub(crate) fn ends_with(&mut self, other: Link) {
+        self.beside = Some(other);
+    }
+
     /// The next thing that happens to it, or `None` when nothing does within `limit`.
     ///
     /// # Errors
     ///
-    /// When the connection is gone.
+    /// When the connection is gone, or the session that it ends with.
     pub fn next(&self, limit: Duration) -> Result<Option<JobEvent>> {
-        match locked(&self.events).recv_timeout(limit) {
-            Ok(event) => Ok(Some(event)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => bail!("{}", locked(&self.link.routes).why()),
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let look = if self.beside.is_some() { LOOK } else { left };
+            match locked(&self.events).recv_timeout(left.min(look)) {
+                Ok(event) => return Ok(Some(event)),
+                Err(RecvTimeoutError::Disconnected) => bail!("{}", locked(&self.link.routes).why()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(why) = self.beside.as_ref().and_then(Link::ended) {
+                bail!("{why}");
+            }
+            if left <= look {
+                return Ok(None);
+            }
         }
     }
 
@@ -273,6 +315,7 @@ fn receive(reader: TcpStream, routes: &Mutex<Routes>) {
             continue;
         };
         let mut routes = locked(routes);
+        routes.heard = Instant::now();
         match reply {
             Reply::Hello { nonce } => {
                 if let Some((ours, greeted)) = &routes.greeted {
@@ -305,4 +348,39 @@ fn receive(reader: TcpStream, routes: &Mutex<Routes>) {
     routes.closed = true;
     routes.jobs.clear();
     routes.greeted = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A session with an agent that greets and does nothing else.
+    fn silent() -> Link {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let port = listener.local_addr().expect("its number").port();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept()?;
+            let mut lines = BufReader::new(stream.try_clone()?).lines();
+            while let Some(Ok(text)) = lines.next() {
+                if let Ok(Request::Hello { nonce }) = serde_json::from_str(&text) {
+                    stream.write_all(&line(&Reply::Hello { nonce }))?;
+                }
+            }
+            std::io::Result::Ok(())
+        });
+        Link::dom0(port, Duration::from_secs(30)).expect("a session")
+    }
+
+    #[test]
+    fn a_job_ends_with_the_session_beside_it() {
+        let (dom0, guest) = (silent(), silent());
+        let mut job = dom0.spawn(&["sleep".into()], false).expect("started");
+        job.ends_with(guest.clone());
+        assert!(matches!(job.next(Duration::from_millis(1)), Ok(None)));
+        guest.end("the guest is at its end: Kernel panic");
+        let why = job.next(Duration::from_secs(60)).expect_err("given up");
+        assert_eq!(why.to_string(), "the guest is at its end: Kernel panic");
+        assert_eq!(dom0.ended(), None);
+    }
 }

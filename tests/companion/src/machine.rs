@@ -6,8 +6,9 @@ use crate::assets::{Assets, Ramdisk};
 use crate::domain::{patience, Domain, BRIEF, LONG};
 use crate::guest::{GuestConfig, Kind};
 use crate::link::Link;
-use crate::progress;
-use crate::watch::{triple_fault, Watch};
+use crate::lost;
+use crate::progress::progress;
+use crate::watch::Watch;
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -19,9 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Where dom0 sees the folder it shares with this side.
 const SHARED: &str = "/companion";
-
-/// What is said of a guest that ended by no fault of its own.
-const LOST: &str = "the emulator lost this guest";
 
 /// How a machine is made.
 #[derive(Clone, Debug)]
@@ -66,7 +64,7 @@ impl Companion {
 
     /// Whether a machine of that name runs.
     pub fn is_running(name: &str) -> bool {
-        Self::state(&Self::dir(&Assets::from_env(), name)).is_some()
+        Self::state(&Self::folder(name)).is_some()
     }
 
     fn state(dir: &Path) -> Option<State> {
@@ -103,12 +101,7 @@ impl Companion {
             "companion: booting Xen and dom0 under QEMU ({}), about a minute",
             accelerator.name
         ));
-        // QEMU's VMRUN leaves the vector that it injects as an exception to be raised, and raises it a second time,
-        // whatever the guest's interrupt flag says, if another of its threads asks the CPU's thread to stop within the
-        // next instructions. That happens where the kernel lets the woken thread preempt the one that woke it, which it
-        // does not do in this class: without, guests on a busy host died of it within minutes.
-        let mut qemu = Command::new("chrt");
-        qemu.args(["--batch", "0", "qemu-system-x86_64"]);
+        let mut qemu = Command::new("qemu-system-x86_64");
         qemu.env("TMPDIR", &dir)
             .args(["-name", &format!("oxen-{}", options.name)])
             .args([
@@ -180,6 +173,9 @@ impl Companion {
         // On a busy host the emulated machine falls behind its own timers until nothing moves: let
         // it go first where the kernel schedules by session. Without the right to, it is slower.
         fs::write(format!("/proc/{pid}/autogroup"), "-10").ok();
+        if accelerator.name == "emulation" {
+            first(pid);
+        }
         fs::write(dir.join("state"), serde_json::to_vec(&State { pid, port })?)?;
         let dom0 = match await_dom0(&dir, pid, port) {
             Ok(dom0) => dom0,
@@ -303,7 +299,9 @@ impl Companion {
         match link {
             Ok(link) => {
                 watch.guard(link.clone());
-                Ok(Some(Domain::new(name, link)))
+                let guest = Domain::new(name, link);
+                lost::learn(&self.dom0, &guest);
+                Ok(Some(guest))
             }
             Err(why) => Err(why.context(format!(
                 "guest {name} did not come up\n{}",
@@ -323,13 +321,9 @@ impl Companion {
         Ok(Domain::new(name, link))
     }
 
-    /// Whether the emulator lost this guest, and how: a triple fault stopped it. Any other end is the guest's own.
+    /// Whether the emulator lost this guest, and how. Any other end is the guest's own.
     pub fn lost(&self, name: &str) -> Option<String> {
-        let script = format!("xl domid {name} && xl list {name}");
-        let list = self.dom0.sh(&script).ok()?;
-        let domid = list.lines().next()?.trim().parse().ok()?;
-        let log = self.dom0.sh("xl dmesg").ok()?;
-        triple_fault(domid, &list, &log).map(|fault| format!("{LOST}: {fault}"))
+        lost::lost(&self.dom0, name)
     }
 
     /// Ends a guest, at once, and takes its disks away.
@@ -368,10 +362,6 @@ impl Companion {
         ask("xl dmesg", "xl dmesg | tail -n 25");
         if let Some(name) = guest {
             ask(
-                &format!("{name}: processors"),
-                &format!("/usr/lib/xen-*/bin/xenctx -a -C $(xl domid {name}) 2>&1"),
-            );
-            ask(
                 &format!("{name}: serial port"),
                 &format!("tail -c 6000 /run/companion/{name}.serial"),
             );
@@ -383,6 +373,11 @@ impl Companion {
                 &format!("{name}: device model"),
                 &format!("tail -n 8 /var/log/xen/qemu-dm-{name}.log; tail -n 12 /var/log/xen/xen-hotplug.log"),
             );
+            // The end is what one sees first.
+            ask(
+                &format!("{name}: processors"),
+                &format!("/usr/lib/xen-*/bin/xenctx -a -C $(xl domid {name}) 2>&1"),
+            );
         }
         report
     }
@@ -391,17 +386,22 @@ impl Companion {
     pub fn stop(self) {
         self.dom0.close();
         end(self.pid);
-        fs::remove_file(self.dir.join("state")).ok();
+        forget(&self.dir);
     }
 
     /// Ends the machine of that name, one that is still booting too.
     pub fn kill(name: &str) {
-        let dir = Self::dir(&Assets::from_env(), name);
+        let dir = Self::folder(name);
         let pid = fs::read_to_string(dir.join("pid")).ok();
         if let Some(pid) = pid.and_then(|pid| pid.trim().parse().ok()) {
             end(pid);
         }
-        fs::remove_file(dir.join("state")).ok();
+        forget(&dir);
+    }
+
+    /// Where what is known of the machine of that name lies.
+    pub(crate) fn folder(name: &str) -> PathBuf {
+        Self::dir(&Assets::from_env(), name)
     }
 }
 
@@ -451,6 +451,51 @@ pub(crate) fn accelerator() -> Accelerator {
     }
 }
 
+/// Has the thread of QEMU's CPU run before everything else on the host. Where that is not allowed, or takes the last of the
+/// host's CPUs, no other thread of QEMU's preempts it when it wakes it.
+///
+/// Where other work takes the host's CPU from it at the wrong moment, an interrupt is delivered twice, see `lost.rs`: on a busy
+/// host guests died of it within minutes.
+fn first(pid: i32) {
+    let chrt = |args: &[&str]| {
+        let status = Command::new("chrt")
+            .args(args)
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    let ours = cpu_threads(pid);
+    // Each of another machine may have one of the host's CPUs for itself, and the other threads need one as well.
+    let all: usize = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| alive(*pid))
+        .map(|pid| cpu_threads(pid).len())
+        .sum();
+    let spare = thread::available_parallelism().is_ok_and(|cpus| all < cpus.get());
+    let put_first = |id: &String| spare && chrt(&["--fifo", "--pid", "1", id]);
+    if !ours.iter().all(put_first) {
+        chrt(&["--batch", "--all-tasks", "--pid", "0", &pid.to_string()]);
+    }
+}
+
+/// The threads of a QEMU that emulate a CPU.
+fn cpu_threads(pid: i32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|thread| {
+            fs::read_to_string(thread.path().join("comm"))
+                .is_ok_and(|name| name.starts_with("CPU "))
+        })
+        .filter_map(|thread| thread.file_name().into_string().ok())
+        .collect()
+}
+
 fn await_dom0(dir: &Path, pid: i32, port: u16) -> Result<Domain> {
     let deadline = Instant::now() + LONG;
     let log = dir.join("serial.log");
@@ -490,6 +535,13 @@ fn end(pid: i32) {
     }
     // SAFETY: As above.
     unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Notes that the machine of this folder has ended.
+fn forget(dir: &Path) {
+    for name in ["state", "pid"] {
+        fs::remove_file(dir.join(name)).ok();
+    }
 }
 
 /// A path inside a QEMU option, where a comma separates.

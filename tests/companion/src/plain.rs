@@ -6,7 +6,7 @@ use crate::assets::{Assets, Ramdisk};
 use crate::domain::{Domain, LONG};
 use crate::link::Link;
 use crate::machine::{accelerator, escaped, tail};
-use crate::progress;
+use crate::progress::progress;
 use anyhow::{Context, Result};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;

@@ -55,6 +55,86 @@ pub fn bare(name: &str) -> GuestConfig {
     config
 }
 
+/// An initramfs that loads our modules, with room for another kernel and for one to crash into.
+pub fn kexec(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.memory += 512;
+    config.load = MODULES.map(String::from).into();
+    config.disks = vec![Disk::new("xvdb", 128)];
+    config.vifs = vec![Vif::new(3, "xenbr0")];
+    config.extra.push_str(" crashkernel=256M");
+    config
+}
+
+/// Debian with its root disk on Oxen and nothing else asked for; it starts again when it reboots.
+pub fn life(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.memory += 256;
+    config.root = true;
+    config.load = vec!["oxen_blkfront".into()];
+    config.lines = vec!["on_reboot = \"restart\"".into()];
+    config
+}
+
+/// An initramfs in a guest that may have more CPUs than it boots with.
+///
+/// It is not booted again: the toolstack would give it all of them, and four that share an emulated one spend all of it on the
+/// kernel's own clock.
+pub fn vcpus(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.load = vec!["oxen_control".into()];
+    config.lines = vec!["maxvcpus = 4".into()];
+    config
+}
+
+/// An initramfs in which the toolstack's requests are heard; kept when it ends, so that the reason can be seen.
+pub fn ending(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.load = vec!["oxen_control".into()];
+    config.lines = ["poweroff", "watchdog"]
+        .map(|reason| format!("on_{reason} = \"preserve\""))
+        .into();
+    config
+}
+
+/// An initramfs, in a guest that was built with twice the memory that it may use.
+pub fn large(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.load = vec!["oxen_balloon".into()];
+    config.lines = vec![format!("maxmem = {}", config.memory * 2)];
+    config
+}
+
+/// Little memory to be saved, and all of our modules.
+pub fn suspend(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.memory /= 2;
+    config.load = MODULES.map(String::from).into();
+    config.disks = vec![Disk::new("xvdb", 64)];
+    config.vifs = vec![Vif::new(4, "xenbr0")];
+    config
+}
+
+/// Our modules, a disk and an interface on Linux's backends, two channels on QEMU's, and room for devices on our own.
+pub fn hostile(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.lines = vec![
+        "channel = [ 'connection=pty,name=org.oxen.one', 'connection=pty,name=org.oxen.two' ]"
+            .into(),
+    ];
+    config.load = MODULES.map(String::from).into();
+    config.disks = vec![Disk::new("xvdb", 8)];
+    config.vifs = vec![Vif::new(3, "xenbr0")];
+    config
+}
+
+/// An initramfs with the devices for Xen's libraries.
+pub fn tools(name: &str) -> GuestConfig {
+    let mut config = ours(name);
+    config.load = vec!["oxen_userdev".into(), "oxen_xenbus".into()];
+    config
+}
+
 /// A guest in which the kernel's own Xen support is on.
 pub fn with_c_support(name: &str) -> GuestConfig {
     let mut config = GuestConfig::new(name);

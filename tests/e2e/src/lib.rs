@@ -2,6 +2,7 @@
 
 //! What Oxen promises, shown on real Xen: the checks that the end-to-end suite and the demo share.
 
+pub mod backend;
 pub mod check;
 pub mod guests;
 pub mod spoil;
@@ -13,12 +14,15 @@ use std::env;
 use std::path::PathBuf;
 
 /// Our modules, in an order in which each finds what it needs.
-pub const MODULES: [&str; 8] = [
+pub const MODULES: [&str; 11] = [
     "oxen_xen_core",
     "oxen_evtchn",
     "oxen_time",
     "oxen_grant_table",
     "oxen_xenbus",
+    "oxen_control",
+    "oxen_balloon",
+    "oxen_userdev",
     "oxen_console",
     "oxen_blkfront",
     "oxen_netfront",
@@ -26,12 +30,13 @@ pub const MODULES: [&str; 8] = [
 
 /// Loads them all, the shell way.
 pub const LOAD_ALL: &str =
-    "for m in oxen_xen_core oxen_evtchn oxen_time oxen_grant_table oxen_xenbus oxen_console \
-     oxen_blkfront oxen_netfront; do /sbin/modprobe $m || exit 1; done";
+    "for m in oxen_xen_core oxen_evtchn oxen_time oxen_grant_table oxen_xenbus oxen_control \
+     oxen_balloon oxen_userdev oxen_console oxen_blkfront oxen_netfront; do /sbin/modprobe $m || exit 1; done";
 
 /// Unloads them all; every one must go.
-pub const UNLOAD_ALL: &str = "for m in oxen_netfront oxen_blkfront oxen_console oxen_xenbus \
-     oxen_grant_table oxen_time oxen_evtchn oxen_xen_core; do \
+pub const UNLOAD_ALL: &str =
+    "for m in oxen_netfront oxen_blkfront oxen_console oxen_userdev oxen_balloon oxen_control \
+     oxen_xenbus oxen_grant_table oxen_time oxen_evtchn oxen_xen_core; do \
      [ ! -d /sys/module/$m ] || /sbin/modprobe -r $m || exit 1; done; ! lsmod | grep oxen_";
 
 /// Folder with the modules under test.
@@ -68,11 +73,14 @@ pub fn round(number: u64, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::
 }
 
 /// Adds to an error, below it, what explains it: the guest's own log or, when it is silent, what dom0 and Xen know of
-/// it.
+/// it. A silent guest is given up.
 pub fn explain(why: Error, machine: &Companion, guest: &Domain) -> Error {
     let log = match guest.try_sh("dmesg | tail -n 60", BRIEF) {
         Ok(log) => format!("--- {}: dmesg\n{}", guest.name(), log.stdout),
-        Err(_) => machine.report(Some(guest.name())),
+        Err(_) => {
+            guest.close();
+            machine.report(Some(guest.name()))
+        }
     };
     anyhow!("{why:#}\n{log}")
 }

@@ -3,27 +3,33 @@
 //! A list of named tests, run one after the other, with one summary.
 
 use anyhow::{anyhow, ensure, Result};
-use companion::progress;
+use companion::{is_ending, progress};
 use std::time::Instant;
 
 /// A test: its name, which is its group's, a slash and its own, and what it does with its scene.
 pub type Test<S> = (&'static str, fn(&S) -> Result<()>);
 
+/// How often a group is run again whose guest the emulator lost.
+const AGAIN: usize = 2;
+
 /// The tests that ran, and how they went.
 pub struct Suite {
     filter: Vec<String>,
+    left_out: Vec<&'static str>,
     passed: usize,
     failed: Vec<(String, String)>,
     lost: usize,
+    /// How many seconds each took.
+    times: Vec<(u64, String)>,
 }
 
 impl Suite {
-    /// A suite of those of the tests called `names` that contain one of the words of `filter`, or all.
+    /// A suite of those of the tests called `names` that contain one of the words of `filter`, or of all but `left_out`.
     ///
     /// # Errors
     ///
     /// When a word is in no name: then nothing has been booted for it yet.
-    pub fn new(filter: Vec<String>, names: &[&str]) -> Result<Suite> {
+    pub fn new(filter: Vec<String>, names: &[&str], left_out: &[&'static str]) -> Result<Suite> {
         for word in &filter {
             ensure!(
                 names.iter().any(|name| name.contains(word.as_str())),
@@ -31,17 +37,25 @@ impl Suite {
                 names.join("\n    ")
             );
         }
+        for name in left_out {
+            ensure!(names.contains(name), "no test is called {name:?}");
+        }
         Ok(Suite {
             filter,
+            left_out: left_out.to_vec(),
             passed: 0,
             failed: Vec::new(),
             lost: 0,
+            times: Vec::new(),
         })
     }
 
     /// Whether a test of that name is wanted.
     pub fn wants(&self, name: &str) -> bool {
-        self.filter.is_empty() || self.filter.iter().any(|word| name.contains(word.as_str()))
+        if self.filter.is_empty() {
+            return !self.left_out.contains(&name);
+        }
+        self.filter.iter().any(|word| name.contains(word.as_str()))
     }
 
     /// Whether any of the tests is wanted, and with it the guest they run in.
@@ -49,11 +63,19 @@ impl Suite {
         tests.iter().any(|(name, _)| self.wants(name))
     }
 
-    /// Runs one test. Gives whether it passed.
+    /// Runs one test. Gives whether it passed. Once a signal has ended the machine no test runs, and the one it ended
+    /// is the last that failed.
     pub fn test(&mut self, name: &str, body: impl FnOnce() -> Result<()>) -> bool {
+        if is_ending() {
+            return false;
+        }
         let begin = Instant::now();
-        let outcome = body();
+        let mut outcome = body();
         let took = begin.elapsed().as_secs();
+        if is_ending() {
+            outcome = Err(anyhow!("a signal ended the suite in this test"));
+        }
+        self.times.push((took, name.into()));
         match outcome {
             Ok(()) => {
                 self.passed += 1;
@@ -93,6 +115,9 @@ impl Suite {
 
     /// Runs what a group of tests needs; when that fails, the group counts as one failed test.
     pub fn stage<T>(&mut self, name: &str, body: impl FnOnce() -> Result<T>) -> Option<T> {
+        if is_ending() {
+            return None;
+        }
         progress(&format!("---- {name}"));
         match body() {
             Ok(value) => Some(value),
@@ -103,26 +128,42 @@ impl Suite {
         }
     }
 
-    /// Runs a group from its boot to its end. When it tells that its guest was lost it is run once more, and what the
-    /// first time gave is thrown away.
+    /// Runs a group from its boot to its end. When it tells that its guest was lost it is run again, at most [`AGAIN`]
+    /// times, and what it gave before is thrown away.
     pub fn group(&mut self, mut run: impl FnMut(&mut Suite) -> Option<String>) {
-        let (passed, failed) = (self.passed, self.failed.len());
-        if let Some(how) = run(self) {
-            progress(&format!("{how}; it is booted again, once"));
+        let (passed, failed, times) = (self.passed, self.failed.len(), self.times.len());
+        for _ in 0..AGAIN {
+            let Some(how) = run(self) else {
+                return;
+            };
+            progress(&format!("{how}; it is booted again"));
             self.passed = passed;
             self.failed.truncate(failed);
+            self.times.truncate(times);
             self.lost += 1;
-            if let Some(how) = run(self) {
-                progress(&format!("{how}, for the second time"));
-            }
+        }
+        if let Some(how) = run(self) {
+            progress(&format!("{how}, once too often"));
         }
     }
 
-    /// The failures once more, how many guests were lost, and the one line that sums up.
+    /// The failures once more, the slowest tests, the failures in a line each, how many guests were lost, and the one line
+    /// that sums up.
     fn summary(&self) -> String {
         let mut text = String::new();
         for (name, why) in &self.failed {
             text.push_str(&format!("==== FAILED {name}\n{why}\n\n"));
+        }
+        // The ten that took longest, if they took a second.
+        let mut times: Vec<_> = self.times.iter().filter(|(took, _)| *took > 0).collect();
+        times.sort_by(|one, other| other.cmp(one));
+        for (took, name) in times.into_iter().take(10) {
+            text.push_str(&format!("{took:>6} s {name}\n"));
+        }
+        // The last lines are what one sees first.
+        for (name, why) in &self.failed {
+            let why = why.lines().next().unwrap_or_default();
+            text.push_str(&format!("failed: {name}: {why}\n"));
         }
         if self.lost > 0 {
             let s = if self.lost == 1 { "" } else { "s" };
@@ -149,18 +190,31 @@ mod tests {
     const LOST: &str = "the emulator lost this guest: d3v1 Triple fault";
 
     fn suite() -> Suite {
-        Suite::new(Vec::new(), &[]).expect("a suite of all tests")
+        Suite::new(Vec::new(), &[], &[]).expect("a suite of all tests")
     }
 
     #[test]
     fn a_word_that_is_in_no_name_is_refused() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let names = ["debian/ping", "bare/boot"];
-        assert!(Suite::new(words(&["debian/pong"]), &names).is_err());
-        assert!(Suite::new(words(&["bare", "debian/pong"]), &names).is_err());
-        let suite = Suite::new(words(&["bare", "ping"]), &names).expect("both words are in names");
+        assert!(Suite::new(words(&["debian/pong"]), &names, &[]).is_err());
+        assert!(Suite::new(words(&["bare", "debian/pong"]), &names, &[]).is_err());
+        let suite =
+            Suite::new(words(&["bare", "ping"]), &names, &[]).expect("both words are in names");
         assert!(suite.wants("debian/ping") && suite.wants("bare/boot"));
         assert!(!suite.wants("debian/login"));
+    }
+
+    #[test]
+    fn what_is_left_out_runs_when_it_is_asked_for() {
+        let names = ["debian/ping", "bare/boot"];
+        let suite = |words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            Suite::new(words, &names, &["bare/boot"]).expect("a suite")
+        };
+        assert!(suite(&[]).wants("debian/ping") && !suite(&[]).wants("bare/boot"));
+        assert!(suite(&["bare"]).wants("bare/boot"));
+        assert!(Suite::new(Vec::new(), &names, &["bare/shoot"]).is_err());
     }
 
     #[test]
@@ -186,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_is_lost_twice_fails() {
+    fn a_guest_that_is_lost_again_and_again_fails() {
         let mut suite = suite();
         let mut times = 0;
         suite.group(|suite| {
@@ -194,10 +248,10 @@ mod tests {
             suite.test("g/first", || Err(anyhow!("gone")));
             Some(LOST.into())
         });
-        assert_eq!(times, 2);
+        assert_eq!(times, AGAIN + 1);
         assert!(suite
             .summary()
-            .ends_with("1 guest lost by the emulator and booted again\n0 passed, 1 failed"));
+            .ends_with("2 guests lost by the emulator and booted again\n0 passed, 1 failed"));
         assert!(!suite.finish());
     }
 
@@ -211,7 +265,19 @@ mod tests {
             None
         });
         assert_eq!(times, 1);
-        assert!(suite.summary().ends_with("\n\n0 passed, 1 failed"));
+        assert!(suite
+            .summary()
+            .ends_with("\n\nfailed: g/first: panicked\n0 passed, 1 failed"));
+    }
+
+    #[test]
+    fn the_ten_slowest_are_named() {
+        let mut suite = suite();
+        suite.times = (0..20).map(|took| (took, format!("g/{took}"))).collect();
+        let summary = suite.summary();
+        let lines: Vec<&str> = summary.lines().collect();
+        assert_eq!(lines.len(), 11);
+        assert_eq!((lines[0], lines[9]), ("    19 s g/19", "    10 s g/10"));
     }
 
     #[test]

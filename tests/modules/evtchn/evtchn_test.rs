@@ -2,8 +2,8 @@
 
 //! Tries event channels on the machine that it is loaded on, and tells in the kernel log what it saw.
 //!
-//! Built only with `OXEN_TESTS=1`. Ports are connected to ports of this domain itself, so no backend is needed. The line
-//! `evtchn_test: passed` ends a good run; anything else makes the load fail.
+//! Built only with `OXEN_TESTS=1`, never installed, and loaded by the end-to-end suite. Ports are connected to ports of this
+//! domain itself, so no backend is needed. The line `evtchn_test: passed` ends a good run; anything else makes the load fail.
 
 use abi::types::DomainId;
 use core::sync::atomic::{
@@ -28,7 +28,7 @@ use linux::cpu;
 
 module! {
     type: EvtchnTest,
-    name: "oxen_evtchn_test",
+    name: "evtchn_test",
     authors: ["Oxen developers"],
     description: "Test of event channels",
     license: "GPL",

@@ -30,11 +30,18 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("bare/malformed-values-and-keys", |s| {
             malformed(s.dom0(), &s.guest)
         }),
+        ("bare/driver-gone-before-its-grants", |s| {
+            gone_before_grants(s.dom0(), &s.guest)
+        }),
         ("bare/grants-exhausted", |s| exhausted(s.dom0(), &s.guest)),
         // The last way: once a vCPU has had a vector, Xen takes no other until the guest is booted again.
         ("bare/upcall-vector", |s| upcall(&s.guest, "vector")),
+        ("bare/intx-after-vector", |s| intx_after_vector(&s.guest)),
         ("bare/unload-at-last", |s| {
             s.guest.sh_for(UNLOAD_ALL, LONG).map(drop)
+        }),
+        ("bare/toolstack-sees-no-drivers", |s| {
+            toolstack_sees_none(s.dom0(), s.name())
         }),
     ];
     if checking_kernel() {
@@ -97,7 +104,7 @@ fn twin(guest: &Domain) -> Result<()> {
 }
 
 /// Disk and network, loaded, unloaded and loaded again with upcalls that come in one `way`; then, where Xen lets us,
-/// in the way that is taken without a word, which is `callback` here.
+/// in the way that is taken without a word, which is `callback` here. A module tries events by themselves.
 fn upcall(guest: &Domain, way: &str) -> Result<()> {
     let is = |way: &str| -> Result<()> {
         let ports = guest.sh("cat /sys/kernel/debug/oxen/evtchn/ports")?;
@@ -123,11 +130,45 @@ fn upcall(guest: &Domain, way: &str) -> Result<()> {
             .any(|line| line.contains("oxen-upcall") && line.contains("IO-APIC"));
         ensure!(pin == (way == "intx"), "{way}: the pin is in use: {pin}");
     }
+    guest.sh_for(
+        "/sbin/modprobe evtchn_test pings=50 && /sbin/modprobe -r evtchn_test",
+        LONG,
+    )?;
+    guest.sh_for(UNLOAD_ALL, LONG)?;
     if way != "vector" {
-        guest.sh_for(UNLOAD_ALL, LONG)?;
         ready(guest)?;
-        is("callback")?;
+        return is("callback");
     }
+    guest.sh("/sbin/modprobe oxen_xen_core")?;
+    check::refuses(
+        guest,
+        "/sbin/modprobe oxen_evtchn upcall=intx",
+        &["upcall=intx", "reboot the guest"],
+    )?;
+    // By default the callback is tried, and found to come beside the vector that Xen still has.
+    ready(guest)?;
+    is("callback")
+}
+
+/// The pin cannot work once a vCPU has had a vector: that is found out, and said.
+fn intx_after_vector(guest: &Domain) -> Result<()> {
+    guest.sh_for(UNLOAD_ALL, LONG)?;
+    guest.sh("/sbin/modprobe oxen_xen_core")?;
+    check::refuses(
+        guest,
+        "/sbin/modprobe oxen_evtchn upcall=intx",
+        &["oxen_evtchn", "Xen prefers a vector that was set before"],
+    )?;
+    ready(guest)
+}
+
+/// With no driver of ours left, the toolstack no longer asks any to shut the guest down.
+fn toolstack_sees_none(dom0: &Domain, name: &str) -> Result<()> {
+    let asked = dom0.try_sh(&format!("xl shutdown {name}"), BRIEF)?;
+    ensure!(
+        asked.stderr.contains("PV control interface not available"),
+        "the toolstack believes in drivers: {asked}"
+    );
     Ok(())
 }
 
@@ -305,6 +346,60 @@ fn malformed(dom0: &Domain, guest: &Domain) -> Result<()> {
         BRIEF,
     )?;
     Ok(())
+}
+
+/// A driver is unloaded while its backend has pages of it: they wait for the backend, and nothing of the driver is needed
+/// when it lets go.
+fn gone_before_grants(dom0: &Domain, guest: &Domain) -> Result<()> {
+    const COUNTERS: &str = "/sys/kernel/debug/oxen/grants/counters";
+    ready(guest)?;
+    let name = guest.name();
+    let image = format!("/var/lib/companion/{name}-xvdk.img");
+    let before = check::counters(guest)?;
+    // A disk that can be made to keep its requests.
+    dom0.sh(&format!(
+        "set -e; truncate -s 8M {image}; loop=$(losetup -f --show {image}); \
+         echo \"0 16384 linear $loop 0\" | dmsetup create --noudevsync {name}-slow; dmsetup mknodes {name}-slow; \
+         xl block-attach {name} 'format=raw,vdev=xvdk,access=rw,script=/run/companion/block,target=/dev/mapper/{name}-slow'"
+    ))?;
+    let kept = (|| {
+        guest.until("[ -b /dev/xvdk ]", BRIEF)?;
+        dom0.sh(&format!(
+            "dmsetup suspend --noudevsync --noflush --nolockfs {name}-slow"
+        ))?;
+        let read = guest.spawn_sh("dd if=/dev/xvdk of=/dev/null bs=64k count=1 iflag=direct")?;
+        guest.until("[ $(awk '{print $9}' /sys/block/xvdk/stat) -gt 0 ]", BRIEF)?;
+        let device = guest.sh("basename $(readlink -f /sys/block/xvdk/device)")?;
+        guest.sh_for(
+            &format!(
+                "echo {0} >/sys/bus/oxen/devices/{0}/driver/unbind",
+                device.trim()
+            ),
+            LONG,
+        )?;
+        ensure!(!read.wait(LONG)?.success(), "a read of a disk that is gone");
+        guest.sh_for("/sbin/modprobe -r oxen_blkfront", LONG)?;
+        let counters = guest.sh(&format!("cat {COUNTERS}"))?;
+        ensure!(
+            !counters.contains("deferred: 0\n"),
+            "the backend kept nothing:\n{counters}"
+        );
+        Ok(())
+    })();
+    dom0.sh(&format!("dmsetup resume --noudevsync {name}-slow"))?;
+    kept?;
+    // blkback has answered by now, but it keeps the ring of a frontend that closed meanwhile until its device goes.
+    dom0.sh_for(&format!("xl block-detach {name} xvdk"), LONG)?;
+    guest.until(&format!("grep -qx 'deferred: 0' {COUNTERS}"), BRIEF)?;
+    check::dmesg_is_clean(guest)?;
+    guest.sh_for("/sbin/modprobe oxen_blkfront", LONG)?;
+    dom0.sh(&format!(
+        "n=0; until dmsetup remove --noudevsync {name}-slow || [ $n -gt 50 ]; do n=$((n + 1)); sleep 0.2; done; \
+         losetup -j {image} | cut -d: -f1 | xargs -r losetup -d; rm {image}"
+    ))?;
+    ready(guest)?;
+    disk_and_network(guest)?;
+    check::counters_return(guest, &before)
 }
 
 /// Interfaces until the grant table is full: one sentence, no harm, and room again afterwards.

@@ -3,7 +3,7 @@
 //! Debian with its root disk, network and console on Oxen.
 
 use crate::scene::Scene;
-use crate::{clock, hotplug, store};
+use crate::{clock, disk, hotplug, offload, queues, store};
 use anyhow::{ensure, Result};
 use companion::{Console, Domain, BRIEF, LONG};
 use e2e::suite::Test;
@@ -36,6 +36,8 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
             check::bring_up_network(&s.guest)?;
             check::tcp_both_ways(s.dom0(), &s.guest, s.settings.mib).map(drop)
         }),
+        ("debian/large-packets", offload::large_packets),
+        ("debian/network-queues", queues::queues),
         ("debian/fio-verify", |s| {
             check::fio_verify(&s.guest, "xvdb", s.settings.mib).map(drop)
         }),
@@ -65,6 +67,9 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("debian/xenstore-transactions", |s| {
             store::transactions(&s.guest)
         }),
+        ("debian/xenstore-abuse", |s| {
+            store::abuse(s.dom0(), &s.guest, s.name())
+        }),
         ("debian/console-login", |s| {
             check::console_login(s.dom0(), s.name()).map(drop)
         }),
@@ -80,6 +85,25 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("debian/network-attach-detach", |s| {
             check::bring_up_network(&s.guest)?;
             hotplug::networks(s.dom0(), &s.guest, s.name(), s.settings.rounds)
+        }),
+        ("debian/same-disk-without-a-pause", |s| {
+            hotplug::same_disk(s.dom0(), &s.guest, s.name(), often(s.settings.rounds))
+        }),
+        ("debian/same-network-without-a-pause", |s| {
+            hotplug::same_network(s.dom0(), &s.guest, s.name(), often(s.settings.rounds))
+        }),
+        ("debian/many-devices-at-once", |s| {
+            // More than the ten transactions that xenstored allows at a time.
+            let (disks, vifs) = if s.settings.rounds < 20 {
+                (12, 2)
+            } else {
+                (60, 4)
+            };
+            hotplug::crowd(s.dom0(), &s.guest, s.name(), disks, vifs)
+        }),
+        ("debian/any-state-in-any-order", |s| {
+            check::bring_up_network(&s.guest)?;
+            hotplug::state_storm(s.dom0(), &s.guest, 24 * s.settings.rounds)
         }),
         ("debian/io-after-hotplug", |s| {
             check::bring_up_network(&s.guest)?;
@@ -98,6 +122,12 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
             s.machine.destroy(s.name())
         }),
     ];
+    let at = tests
+        .iter()
+        .position(|(name, _)| *name == "debian/xenstore-tools");
+    let after = tests.split_off(at.unwrap_or(tests.len()));
+    tests.extend(disk::tests());
+    tests.extend(after);
     if !checking_kernel() {
         let stock: Test<Scene<'a>> = ("debian/kernel-is-stock", |s| {
             check::kernel_is_stock(&s.guest, s.machine.assets().release()).map(drop)
@@ -223,6 +253,8 @@ fn partitions(guest: &Domain) -> Result<()> {
          mkfs.ext4 -q -F /dev/xvdc2; mkdir -p /mnt/p; mount /dev/xvdc2 /mnt/p; \
          head -c 8M /dev/urandom >/mnt/p/file; sha256sum </mnt/p/file >/tmp/sum; sync; umount /mnt/p; \
          echo 3 >/proc/sys/vm/drop_caches; mount /dev/xvdc2 /mnt/p; sha256sum </mnt/p/file | cmp - /tmp/sum >&2; umount /mnt/p; \
+         perl -e 'open my $d, \"<\", \"/dev/xvdb\" or die $!; my $g = \"\\0\" x 24; ioctl $d, 0x301, $g or die \"HDIO_GETGEO: $!\"; \
+                  exit(join(\" \", unpack \"CCS\", $g) ne \"255 63 32\")'; \
          grep 'write back' /sys/block/xvdc/queue/write_cache || { cat /sys/block/xvdc/queue/write_cache >&2; exit 1; }",
         LONG,
     )?;
@@ -282,4 +314,13 @@ fn no_deferred_grants(guest: &Domain) -> Result<()> {
         ensure!(line.ends_with(" 0"), "{text}");
     }
     Ok(())
+}
+
+/// What is quick is done oftener than the rest: 100 times in a soak.
+fn often(rounds: u64) -> u64 {
+    if rounds < 20 {
+        rounds
+    } else {
+        5 * rounds
+    }
 }

@@ -68,3 +68,154 @@ pub(crate) fn networks(dom0: &Domain, guest: &Domain, name: &str, rounds: u64) -
     load.stop()?;
     check::counters_return(guest, &before)
 }
+
+/// The guest's disks and interfaces in the store, at both ends.
+struct Nodes<'a> {
+    dom0: &'a Domain,
+    list: String,
+    before: String,
+}
+
+impl<'a> Nodes<'a> {
+    fn of(dom0: &'a Domain, name: &str) -> Result<Self> {
+        let id = check::domid(dom0, name)?;
+        let list = format!(
+            "for kind in vbd vif; do xenstore-list /local/domain/{id}/device/$kind; \
+             xenstore-list /local/domain/0/backend/$kind/{id}; done"
+        );
+        let before = dom0.sh(&list)?;
+        Ok(Self { dom0, list, before })
+    }
+
+    /// Waits until there are those of before and no other.
+    fn are_left(&self) -> Result<()> {
+        let Self { list, before, .. } = self;
+        self.dom0
+            .until(
+                &format!(
+                    "now=$({list}); echo \"$now\"; [ \"$now\" = '{}' ]",
+                    before.trim_end()
+                ),
+                BRIEF,
+            )
+            .map(drop)
+    }
+}
+
+/// One disk attached and detached `times` times, and nobody waits for the guest meanwhile; another disk is busy.
+pub(crate) fn same_disk(dom0: &Domain, guest: &Domain, name: &str, times: u64) -> Result<()> {
+    let disk = Disk::new("xvdf", 32);
+    let (image, spec) = (disk.image(name), disk.spec(name));
+    dom0.sh(&format!("truncate -s 32M {image}"))?;
+    let (before, nodes) = (check::counters(guest)?, Nodes::of(dom0, name)?);
+    let load = guest.spawn_sh(
+        "while :; do dd if=/dev/xvdb of=/dev/null bs=64k count=256 iflag=direct 2>/dev/null || exit 1; done",
+    )?;
+    for round in 1..=times {
+        e2e::round(round, || {
+            dom0.sh(&format!(
+                "xl block-attach {name} '{spec}' && xl block-detach {name} xvdf"
+            ))
+            .map(drop)
+        })?;
+    }
+    let load = load.stop()?;
+    anyhow::ensure!(load.code != 1, "the other disk had an error: {load}");
+    guest.until("[ ! -e /sys/block/xvdf ]", BRIEF)?;
+    nodes.are_left()?;
+    check::counters_return(guest, &before)
+}
+
+/// One interface, with one address, attached and detached `times` times, with a packet socket open on it.
+pub(crate) fn same_network(dom0: &Domain, guest: &Domain, name: &str, times: u64) -> Result<()> {
+    const MAC: &str = "00:16:3e:77:04:01";
+    let (before, nodes) = (check::counters(guest)?, Nodes::of(dom0, name)?);
+    let sniff = guest.spawn_sh(&format!(
+        "while :; do i=$(grep -l {MAC} /sys/class/net/*/address 2>/dev/null | cut -d/ -f5); \
+         if [ -n \"$i\" ]; then socat -u INTERFACE:$i - >/dev/null 2>&1; else sleep 0.1; fi; done"
+    ))?;
+    for round in 1..=times {
+        e2e::round(round, || {
+            dom0.sh(&format!(
+                "xl network-attach {name} type=vif script=/run/companion/vif mac={MAC} bridge=xenbr1 && \
+                 xl network-detach {name} {MAC}"
+            ))
+            .map(drop)
+        })?;
+    }
+    sniff.stop()?;
+    guest.until(&format!("! grep -l {MAC} /sys/class/net/*/address"), BRIEF)?;
+    nodes.are_left()?;
+    check::counters_return(guest, &before)
+}
+
+/// Disks and interfaces all at once: each comes up, and goes.
+pub(crate) fn crowd(
+    dom0: &Domain,
+    guest: &Domain,
+    name: &str,
+    disks: u64,
+    vifs: u64,
+) -> Result<()> {
+    let (before, nodes) = (check::counters(guest)?, Nodes::of(dom0, name)?);
+    let numbered = |n: u64| Disk::new(&format!("xvd{}", letters(n)), 1);
+    let mut attach = String::new();
+    let mut detach = String::new();
+    for n in 0..disks {
+        let disk = numbered(n);
+        attach += &format!(
+            "truncate -s 1M {}; xl block-attach {name} '{}' & ",
+            disk.image(name),
+            disk.spec(name)
+        );
+        detach += &format!("xl block-detach {name} xvd{} & ", letters(n));
+    }
+    // Of two interfaces attached in the same moment, xl gives both the same number: one after the other, beside the disks.
+    for n in 0..vifs {
+        let mac = format!("00:16:3e:77:05:{n:02x}");
+        attach += &format!(
+            "xl network-attach {name} type=vif script=/run/companion/vif mac={mac} bridge=xenbr1; "
+        );
+        detach += &format!("xl network-detach {name} {mac} & ");
+    }
+    dom0.sh_for(&format!("{attach} wait"), LONG)?;
+    for n in 0..disks {
+        guest.until(&format!("[ -b /dev/xvd{} ]", letters(n)), LONG)?;
+    }
+    guest.until(
+        &format!("[ $(grep -l 00:16:3e:77:05 /sys/class/net/*/address | wc -l) = {vifs} ]"),
+        LONG,
+    )?;
+    dom0.sh_for(&format!("{detach} wait"), LONG)?;
+    guest.until("! ls /sys/block | grep '^xvd[a-z][a-z]'", LONG)?;
+    nodes.are_left()?;
+    check::counters_return(guest, &before)
+}
+
+/// Names that no disk of the guest has: `aa`, `ab`, …
+fn letters(n: u64) -> String {
+    let letter = |n: u64| char::from(b'a' + (n % 26) as u8);
+    [letter(n / 26), letter(n)].iter().collect()
+}
+
+/// `writes` states of the backend that no backend writes, in any order; afterwards the interface comes back by itself. The last one
+/// is a number: Linux's backend writes its state over nothing else.
+pub(crate) fn state_storm(dom0: &Domain, guest: &Domain, writes: u64) -> Result<()> {
+    let id = check::domid(dom0, guest.name())?;
+    let backend = format!("/local/domain/0/backend/vif/{id}/0");
+    dom0.sh_for(
+        &format!(
+            "n=0; while [ $n -lt {writes} ]; do for s in 6 5 9 '' 4 2 1; do \
+             [ $n -lt {writes} ] && xenstore-write {backend}/state \"$s\"; n=$((n + 1)); done; done; \
+             xenstore-write {backend}/state 4"
+        ),
+        LONG,
+    )?;
+    let said = guest.sh("dmesg | grep -c 'vif-0.*gives up for a minute' || true")?;
+    anyhow::ensure!(
+        said.trim().parse::<u32>().is_ok_and(|said| said <= 3),
+        "{said} times the same sentence"
+    );
+    guest.until("ping -c 1 -W 2 10.77.0.1", LONG)?;
+    Ok(())
+}

@@ -2,14 +2,23 @@
 
 //! The end-to-end suite: every promise, on real Xen, in as few boots as possible.
 
+mod balloon;
 mod bare;
 mod clock;
 mod debian;
+mod disk;
+mod hostile;
 mod hotplug;
+mod kexec;
+mod life;
+mod offload;
+mod queues;
 mod refusals;
 mod scene;
 mod settings;
 mod store;
+mod suspend;
+mod tools;
 
 use anyhow::Result;
 use clap::Parser;
@@ -32,15 +41,45 @@ fn main() -> ExitCode {
     }
 }
 
+/// What takes long for what it shows beside the others, with all of [`kexec`]: for a soak, or when it is asked for.
+const LONG: [&str; 17] = [
+    "debian/any-state-in-any-order",
+    "debian/disk-is-swapped-to-while-it-reconnects",
+    "bare/upcall-intx",
+    "bare/upcall-vector",
+    "bare/intx-after-vector",
+    "hostile/disk-states",
+    "ending/power-off",
+    "ending/restart",
+    "ending/panic",
+    "ending/crash-on-request",
+    "ending/no-program-to-power-off",
+    "ending/watchdog-that-nobody-sets",
+    "large/fill",
+    "suspend/checkpoint",
+    "suspend/save-and-restore",
+    "suspend/migrate",
+    "tools/vchan-two-guests",
+];
+
 fn names<S>(tests: &[Test<S>]) -> impl Iterator<Item = &'static str> + '_ {
     tests.iter().map(|(name, _)| *name)
 }
 
 fn run(settings: &Settings) -> Result<bool> {
-    let (debian, bare) = (debian::tests(), bare::tests());
+    let (debian, bare, kexec) = (debian::tests(), bare::tests(), kexec::tests());
+    let (hostile, tools) = (hostile::tests(), tools::tests());
     let all: Vec<&str> = names(&refusals::WITHOUT_XEN)
         .chain(names(&debian))
         .chain(names(&bare))
+        .chain(names(&kexec))
+        .chain(names(&hostile))
+        .chain(names(&tools))
+        .chain(names(&life::tests()))
+        .chain(names(&life::of_vcpus()))
+        .chain(names(&life::ends()))
+        .chain(names(&balloon::OWN))
+        .chain(names(&suspend::tests()))
         .chain(names(&refusals::with_c_support()))
         .chain(names(&refusals::OTHER_KIND))
         .collect();
@@ -48,7 +87,20 @@ fn run(settings: &Settings) -> Result<bool> {
         println!("{}", all.join("\n"));
         return Ok(true);
     }
-    let mut suite = Suite::new(settings.words.clone(), &all)?;
+    let left_out = if settings.is_long() {
+        Vec::new()
+    } else {
+        LONG.iter().copied().chain(names(&kexec)).collect()
+    };
+    let mut words = settings.words.clone();
+    if names(&hostile).any(|name| words.iter().any(|word| name.contains(word.as_str()))) {
+        // The others of that guest stand on it.
+        words.push("hostile/bystanders".into());
+    }
+    let mut suite = Suite::new(words, &all, &left_out)?;
+    if settings.check {
+        return Ok(true);
+    }
     progress("end-to-end suite: about 20 minutes under emulation");
     let options = Options {
         name: settings.companion.clone(),
@@ -75,6 +127,29 @@ fn run(settings: &Settings) -> Result<bool> {
                 &debian,
             );
             scene::run(&mut suite, &machine, settings, &guests::bare("bare"), &bare);
+            scene::run(
+                &mut suite,
+                &machine,
+                settings,
+                &guests::kexec("kexec"),
+                &kexec,
+            );
+            scene::run(
+                &mut suite,
+                &machine,
+                settings,
+                &guests::hostile("hostile"),
+                &hostile,
+            );
+            scene::run(
+                &mut suite,
+                &machine,
+                settings,
+                &guests::tools("tools"),
+                &tools,
+            );
+            life::on_xen(&mut suite, &machine, settings);
+            suspend::on_xen(&mut suite, &machine, settings);
             refusals::on_xen(&mut suite, &machine, settings);
             if !found {
                 machine.stop();

@@ -14,12 +14,13 @@ pub(crate) struct Scene<'a> {
     pub(crate) machine: &'a Companion,
     pub(crate) settings: &'a Settings,
     pub(crate) guest: Domain,
+    dom0: Domain,
 }
 
 impl Scene<'_> {
-    /// The control domain.
+    /// The control domain; nothing is waited for in it once the guest is gone.
     pub(crate) fn dom0(&self) -> &Domain {
-        self.machine.dom0()
+        &self.dom0
     }
 
     /// The guest's name.
@@ -54,6 +55,7 @@ pub(crate) fn run<'a>(
                 let scene = Scene {
                     machine,
                     settings,
+                    dom0: machine.dom0().beside(&guest),
                     guest,
                 };
                 let over = Cell::new(false);

@@ -18,6 +18,10 @@ pub(crate) struct Settings {
     #[arg(long)]
     pub(crate) list: bool,
 
+    /// Only say whether all this is understood.
+    #[arg(long, hide = true)]
+    pub(crate) check: bool,
+
     /// Name of the companion.
     #[arg(long, env = "OXEN_COMPANION", default_value = "e2e")]
     pub(crate) companion: String,
@@ -44,6 +48,13 @@ pub(crate) struct Settings {
 
     #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+impl Settings {
+    /// Whether what takes minutes for itself runs too: in a soak, or when it is asked for.
+    pub(crate) fn is_long(&self) -> bool {
+        self.rounds >= 20 || !self.words.is_empty()
+    }
 }
 
 #[cfg(test)]
