@@ -2,7 +2,7 @@
 #
 # The front door: `make help`. The modules themselves are described in Kbuild.
 #
-# Each test room has a fragment tests/ROOM/rules.mk with its targets (bench/rules.mk the bench), and adds those
+# Each folder of tests has a fragment tests/*/rules.mk with its targets (bench/rules.mk the bench), and adds those
 # that `make test` runs to TEST_STEPS. A step succeeds by its exit status; when the last
 # line of its output is `N passed, N failed` these are counted, else it counts as one.
 
@@ -39,7 +39,7 @@ modules_install:
 	@scripts/modules install
 
 # The others come from the fragments.
-TEST_STEPS := style unsafe fmt refusals clippy docs modules
+TEST_STEPS := style unsafe circles fmt refusals clippy docs modules frames
 
 include $(wildcard tests/*/rules.mk bench/rules.mk)
 
@@ -52,14 +52,25 @@ test:
 # Checks
 # ---------------------------------------------------------------------------
 
-.PHONY: style unsafe refusals clippy-host clippy-modules
+.PHONY: style unsafe circles frames refusals clippy-host clippy-modules
 
 style:
 	@scripts/check-style
+	@scripts/sdk root >/dev/null
+	@scripts/in-root scripts/check-messages
 
 unsafe:
 	@scripts/check-unsafe
 	@scripts/check-unsafe-test
+
+circles:
+	@scripts/sdk root >/dev/null
+	@scripts/in-root scripts/check-circles
+	@scripts/in-root scripts/check-circles-test
+
+# The kernel's own limit (CONFIG_FRAME_WARN), which its build asks of C only.
+frames: modules
+	@scripts/in-root scripts/check-frames 2048 $$(scripts/modules dir)/oxen_*.ko
 
 fmt:
 	@scripts/sdk root >/dev/null
