@@ -3,7 +3,7 @@
 //! The two guests, alike but for their drivers, of which one runs at a time.
 
 use anyhow::{Context, Result};
-use companion::{progress, Companion, Disk, Domain, GuestConfig, Vif, BRIEF};
+use companion::{progress, Companion, Disk, Domain, GuestConfig, Vif, BRIEF, LONG};
 use std::thread;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Side {
     }
 
     /// Name of the domain.
-    fn guest(self) -> &'static str {
+    pub(crate) fn guest(self) -> &'static str {
         match self {
             Side::Oxen => "bench-oxen",
             Side::C => "bench-c",
@@ -223,6 +223,28 @@ impl Arena<'_> {
         guest.domain.until("true", BRIEF)?;
         thread::sleep(SETTLE);
         Ok(guest)
+    }
+
+    /// Takes over the domain as which that guest was restored; it runs.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it does not answer.
+    pub(crate) fn restored(&mut self, side: Side) -> Result<()> {
+        let name = side.guest();
+        let guest = Guest {
+            side,
+            domain: self.machine.guest(name, LONG)?,
+            id: self
+                .machine
+                .dom0()
+                .sh(&format!("xl domid {name}"))?
+                .trim()
+                .parse()?,
+        };
+        self.guests.retain(|other| other.side != side);
+        self.guests.push(guest);
+        Ok(())
     }
 
     /// Adds to an error what Xen and dom0 know of the guest that runs.

@@ -9,6 +9,7 @@ mod header;
 mod names;
 mod plot;
 mod report;
+mod resume;
 mod run;
 mod settings;
 mod stats;
@@ -77,6 +78,9 @@ fn minutes(settings: &Settings, workloads: &[&Workload]) -> u32 {
     let seconds: u32 = workloads
         .iter()
         .map(|workload| {
+            if matches!(workload.kind, Kind::Resume) {
+                return resume::SECONDS * 2 * settings.pairs;
+            }
             let idle = matches!(workload.kind, Kind::Idle);
             let run = settings.seconds.max(if idle { traced::IDLE } else { 0 }) + 6;
             run * 2 * settings.pairs + if idle { 0 } else { run * 4 }
@@ -149,6 +153,7 @@ fn pairs(
     let (mut oxen, mut c) = (Half::default(), Half::default());
     let dom0 = arena.machine.dom0().clone();
     let idle = matches!(workload.kind, Kind::Idle);
+    let resumes = matches!(workload.kind, Kind::Resume);
     for pair in 0..settings.pairs {
         let mut order = Side::BOTH;
         // What drifts on the host then helps neither, and guests change places half as often.
@@ -156,17 +161,20 @@ fn pairs(
             order.reverse();
         }
         for side in order {
-            let guest = arena.only(side)?;
             let half = match side {
                 Side::Oxen => &mut oxen,
                 Side::C => &mut c,
             };
-            if idle {
+            if resumes {
+                half.add(resume::measure(arena, side)?);
+            } else if idle {
+                let guest = arena.only(side)?;
                 let counts = tracer.run(workload, guest, settings.seconds)?;
                 half.rates.push(counts.exits);
                 half.details.push(Value::Null);
                 half.counts = Some(counts);
             } else {
+                let guest = arena.only(side)?;
                 half.add(run::timed(workload, &dom0, guest, settings.seconds)?);
             }
             progress(&format!(
@@ -185,7 +193,7 @@ fn pairs(
             Side::Oxen => &mut oxen,
             Side::C => &mut c,
         };
-        if !idle {
+        if !idle && !resumes {
             half.counts = Some(tracer.run(workload, arena.only(side)?, settings.seconds)?);
         }
         if let Some(counts) = &half.counts {

@@ -38,6 +38,7 @@ pub(crate) fn timed(
     match workload.kind {
         Kind::Agent(word, rest) => agent(guest, word, rest, seconds),
         Kind::Idle => bail!("what an idle guest does is only in the trace"),
+        Kind::Resume => bail!("a guest that is restored is another one"),
         Kind::Disk(_) => fio(finish(load(workload, dom0, guest, seconds)?)?),
         Kind::Tcp { from_guest } => {
             iperf(&finish(load(workload, dom0, guest, seconds)?)?, from_guest)
@@ -116,7 +117,9 @@ pub(crate) fn load(
                 mac.trim()
             ))
         }
-        Kind::Agent(..) | Kind::Idle => bail!("{} is no load of that kind", workload.name),
+        Kind::Agent(..) | Kind::Idle | Kind::Resume => {
+            bail!("{} is no load of that kind", workload.name)
+        }
     }
 }
 
@@ -140,7 +143,7 @@ pub(crate) fn counter(workload: &Workload, guest: &Guest) -> String {
         Kind::Tcp { from_guest: true } => format!("cat {statistics}/rx_bytes"),
         Kind::Tcp { from_guest: false } => format!("cat {statistics}/tx_bytes"),
         Kind::Packets => format!("cat {statistics}/rx_packets"),
-        Kind::Agent(..) | Kind::Idle => "echo 0".into(),
+        Kind::Agent(..) | Kind::Idle | Kind::Resume => "echo 0".into(),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn text(report: &Report, markdown: bool) -> String {
     }];
     parts.push(figures(&report.outcomes, markdown).to_string());
     if report.outcomes.iter().any(|outcome| outcome.fewer) {
-        parts.push("Of exits/s fewer are better.".into());
+        parts.push("Of exits/s and seconds fewer are better.".into());
     }
     parts
         .push("VM exits per unit of work, by reason; nested page faults (npf) by page too:".into());

@@ -78,6 +78,7 @@ impl Tracer<'_> {
             Kind::Disk(_) | Kind::Tcp { .. } | Kind::Packets => {
                 self.under_load(workload, guest, seconds)
             }
+            Kind::Resume => bail!("a guest that is restored is another one"),
         }
     }
 

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Tcp { from_guest: bool },
     /// Packets from the guest's kernel.
     Packets,
+    /// A restored guest goes on and answers again.
+    Resume,
 }
 
 /// What fio does.
@@ -142,5 +144,13 @@ pub(crate) const ALL: &[Workload] = &[
         unit: "packet",
         fewer: false,
         kind: Kind::Packets,
+    },
+    // The last: the guests are other domains afterwards.
+    Workload {
+        name: "resume",
+        rate: "seconds",
+        unit: "resume",
+        fewer: true,
+        kind: Kind::Resume,
     },
 ];
