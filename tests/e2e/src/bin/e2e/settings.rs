@@ -27,13 +27,13 @@ pub(crate) struct Settings {
     pub(crate) companion: String,
 
     /// Data to move, in MiB; some tests move an eighth of it, and the disks end at 256.
-    #[arg(long, env = "OXEN_MIB", value_name = "OXEN_MIB", default_value_t = 16,
+    #[arg(long, env = "OXEN_MIB", value_name = "OXEN_MIB", default_value_t = 8,
           value_parser = value_parser!(u64).range(8..=256))]
     pub(crate) mib: u64,
 
     /// How often what is repeated is done; one test does a quarter of it.
-    #[arg(long, env = "OXEN_ROUNDS", value_name = "OXEN_ROUNDS", default_value_t = 4,
-          value_parser = value_parser!(u64).range(4..=255))]
+    #[arg(long, env = "OXEN_ROUNDS", value_name = "OXEN_ROUNDS", default_value_t = 2,
+          value_parser = value_parser!(u64).range(2..=255))]
     pub(crate) rounds: u64,
 
     /// Seconds for which CPUs compare their clocks.
@@ -67,7 +67,7 @@ mod tests {
             ("--mib", "7"),
             ("--mib", "257"),
             ("--mib", "8 MiB"),
-            ("--rounds", "3"),
+            ("--rounds", "1"),
             ("--clock-seconds", "0"),
             ("--control-seconds", "0"),
             ("--patience", "0"),
