@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 packages=xen-utils-4.20,xenstore-utils,qemu-system-xen,busybox-static,bridge-utils,iproute2
-packages=$packages,iputils-ping,socat,iperf3,ethtool,dmsetup,e2fsprogs,fdisk,kmod,procps,psmisc,netbase
+packages=$packages,iputils-ping,wireguard-tools,socat,iperf3,ethtool,dmsetup,e2fsprogs,fdisk,kmod,procps,psmisc,netbase
 out=$cache/images/dom0-$(key "$images/dom0.sh" "$images/lib.sh").ext4
 if [ ! -f "$out" ]; then
 	need_space 3000

@@ -3,7 +3,7 @@
 //! Debian with its root disk, network and console on Oxen.
 
 use crate::scene::Scene;
-use crate::{clock, disk, hotplug, offload, queues, store};
+use crate::{clock, disk, hotplug, offload, paths, queues, store};
 use anyhow::{ensure, Result};
 use companion::{Console, Domain, BRIEF, LONG};
 use e2e::suite::Test;
@@ -111,7 +111,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
             check::tcp_both_ways(s.dom0(), &s.guest, s.settings.mib / 8).map(drop)
         }),
         ("debian/reload-net", |s| {
-            reload_net(&s.guest, s.settings.rounds / 4)
+            reload_net(&s.guest, s.settings.rounds.div_ceil(4))
         }),
         ("debian/no-deferred-grants", |s| {
             no_deferred_grants(&s.guest)
@@ -126,6 +126,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         .iter()
         .position(|(name, _)| *name == "debian/xenstore-tools");
     let after = tests.split_off(at.unwrap_or(tests.len()));
+    tests.extend(paths::tests());
     tests.extend(disk::tests());
     tests.extend(after);
     if !checking_kernel() {

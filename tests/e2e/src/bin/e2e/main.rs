@@ -7,11 +7,13 @@ mod bare;
 mod clock;
 mod debian;
 mod disk;
+mod far;
 mod hostile;
 mod hotplug;
 mod kexec;
 mod life;
 mod offload;
+mod paths;
 mod queues;
 mod refusals;
 mod scene;
@@ -41,10 +43,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// What takes long for what it shows beside the others, with all of [`kexec`]: for a soak, or when it is asked for.
-const LONG: [&str; 17] = [
+/// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
+const LONG: [&str; 18] = [
     "debian/any-state-in-any-order",
     "debian/disk-is-swapped-to-while-it-reconnects",
+    "bare/upcall-callback",
     "bare/upcall-intx",
     "bare/upcall-vector",
     "bare/intx-after-vector",
@@ -67,6 +70,7 @@ fn names<S>(tests: &[Test<S>]) -> impl Iterator<Item = &'static str> + '_ {
 }
 
 fn run(settings: &Settings) -> Result<bool> {
+    let paths = paths::tests();
     let (debian, bare, kexec) = (debian::tests(), bare::tests(), kexec::tests());
     let (hostile, tools) = (hostile::tests(), tools::tests());
     let all: Vec<&str> = names(&refusals::WITHOUT_XEN)
@@ -90,7 +94,11 @@ fn run(settings: &Settings) -> Result<bool> {
     let left_out = if settings.is_long() {
         Vec::new()
     } else {
-        LONG.iter().copied().chain(names(&kexec)).collect()
+        LONG.iter()
+            .copied()
+            .chain(names(&kexec))
+            .chain(names(&paths))
+            .collect()
     };
     let mut words = settings.words.clone();
     if names(&hostile).any(|name| words.iter().any(|word| name.contains(word.as_str()))) {
