@@ -109,7 +109,7 @@ fn run(settings: &Settings) -> Result<bool> {
     if settings.check {
         return Ok(true);
     }
-    progress("end-to-end suite: about 20 minutes under emulation");
+    progress("end-to-end suite: about 30 minutes under emulation");
     let options = Options {
         name: settings.companion.clone(),
         ..Options::default()
