@@ -25,7 +25,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
     let mut tests: Vec<Test<Scene<'a>>> = vec![
         ("life/comes-with-the-disk", |s| {
             s.guest.until("[ -d /sys/module/oxen_control ]", BRIEF)?;
-            features(s, "1")
+            features(s.dom0(), s.name(), "1")
         }),
         ("life/unknown-words-are-refused", |s| refused(s)),
         ("life/sysrq", |s| sysrq(s)),
@@ -140,15 +140,14 @@ fn taken(dom0: &Domain, name: &str, node: &str) -> Result<()> {
     Ok(())
 }
 
-fn features(s: &Scene<'_>, value: &str) -> Result<()> {
+fn features(dom0: &Domain, name: &str, value: &str) -> Result<()> {
     for feature in ["feature-poweroff", "feature-reboot", "feature-suspend"] {
-        let path = path(s.dom0(), s.name(), feature)?;
-        s.dom0()
-            .until(
-                &format!("[ \"$(xenstore-read {path})\" = '{value}' ]"),
-                BRIEF,
-            )
-            .with_context(|| format!("{feature} is not {value:?}"))?;
+        let path = path(dom0, name, feature)?;
+        dom0.until(
+            &format!("[ \"$(xenstore-read {path})\" = '{value}' ]"),
+            BRIEF,
+        )
+        .with_context(|| format!("{feature} is not {value:?}"))?;
     }
     Ok(())
 }
@@ -245,12 +244,12 @@ fn unload(s: &Scene<'_>) -> Result<()> {
     };
     for _ in 0..3 {
         s.guest.sh_for("/sbin/modprobe -r oxen_control", LONG)?;
-        features(s, "")?;
+        features(s.dom0(), s.name(), "")?;
         s.guest.sh("[ ! -e /dev/watchdog0 ]")?;
         // Nobody takes it now; the next one to be loaded does.
         ask(s.dom0(), s.name(), "shutdown", "fly")?;
         s.guest.sh_for("/sbin/modprobe oxen_control", LONG)?;
-        features(s, "1")?;
+        features(s.dom0(), s.name(), "1")?;
         taken(s.dom0(), s.name(), "shutdown")?;
         s.guest.until(device, BRIEF)?;
     }
@@ -277,7 +276,7 @@ fn reboot_then_shutdown(s: &Scene<'_>) -> Result<()> {
     )?;
     let guest = s.machine.guest(name, LONG / 2)?;
     guest.until("[ -d /sys/module/oxen_control ]", BRIEF)?;
-    features(s, "1")?;
+    features(dom0, name, "1")?;
     guest.close();
     dom0.sh(&format!("xl shutdown {name}"))?;
     dom0.until(&format!("! xl domname {second} 2>/dev/null"), LONG)?;
