@@ -84,9 +84,54 @@ impl Armed {
     }
 }
 
+/// Whether a vCPU was kept from running, as by `xl pause`, for so long that a kernel takes its CPU for locked up.
+///
+/// Belongs to `VCPUOP_get_runstate_info`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kept {
+    looked: u64,
+    kept: u64,
+}
+
+/// Pause between two looks, in nanoseconds.
+const LOOK: u64 = 1_000_000_000;
+
+impl Kept {
+    /// Whether it is time for a look.
+    #[inline]
+    pub fn is_due(&self, now: u64) -> bool {
+        now.saturating_sub(self.looked) >= LOOK
+    }
+
+    /// Takes in for how long the vCPU has wanted to run and could not, since it was made. Returns whether it was kept from
+    /// running for most of the time since the last look, which was long ago.
+    pub fn look(&mut self, now: u64, kept: u64) -> bool {
+        let before = core::mem::replace(self, Self { looked: now, kept });
+        let time = now.saturating_sub(before.looked);
+        before.looked != 0
+            && time >= LOOK.saturating_mul(2)
+            && kept.saturating_sub(before.kept) >= time / 2
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vcpu_that_was_paused_was_kept_from_running() {
+        const S: u64 = 1_000_000_000;
+        let mut cpu = Kept::default();
+        assert!(cpu.is_due(100 * S));
+        assert!(!cpu.look(100 * S, 60 * S), "before the first look");
+        assert!(!cpu.is_due(100 * S + S - 1) && cpu.is_due(101 * S));
+        assert!(cpu.look(140 * S, 99 * S), "paused");
+        assert!(!cpu.look(180 * S, 100 * S), "idle, or locked up");
+        assert!(!cpu.look(182 * S - 1, 102 * S), "for a moment");
+        assert!(cpu.look(184 * S, 103 * S));
+        assert!(!cpu.look(190 * S, 0), "another domain, after a migration");
+        assert!(!cpu.look(100 * S, 0), "a clock that goes back");
+    }
 
     #[test]
     fn a_deadline_is_never_in_the_past() {

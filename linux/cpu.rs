@@ -5,6 +5,7 @@
 //! C headers: `include/linux/cpumask.h`, `include/linux/cpuhotplug.h`
 
 pub mod ipi;
+pub mod stall;
 
 use crate::bindings;
 use core::{

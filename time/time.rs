@@ -29,6 +29,7 @@ use xen_core::{
 
 mod clock;
 mod debug;
+mod pause;
 mod ptp;
 mod records;
 mod timer;

@@ -2,7 +2,10 @@
 
 //! A timer for each CPU: the single-shot timer of its vCPU, which raises `VIRQ_TIMER`.
 
-use crate::records::Records;
+use crate::{
+    pause::Watch,
+    records::Records, //
+};
 use abi::{
     hypercall::vcpu::VIRQ_TIMER,
     timer::{
@@ -51,6 +54,7 @@ const RATING: i32 = 500;
 pub(crate) struct XenTimer {
     records: Arc<Records>,
     armed: KVec<Pin<KBox<RawSpinLock<Armed>>>>,
+    watch: Watch,
 }
 
 impl XenTimer {
@@ -60,7 +64,13 @@ impl XenTimer {
             let one = new_raw_spinlock!(Armed::default(), "oxen_time_armed");
             armed.push(KBox::pin_init(one, GFP_KERNEL)?, GFP_KERNEL)?;
         }
-        Ok(Arc::new(Self { records, armed }, GFP_KERNEL)?)
+        let watch = Watch::new()?;
+        let timer = Self {
+            records,
+            armed,
+            watch,
+        };
+        Ok(Arc::new(timer, GFP_KERNEL)?)
     }
 
     /// The vCPU of the current CPU, and what its timer is set to.
@@ -75,9 +85,13 @@ impl XenTimer {
         let Ok((vcpu, armed)) = self.here() else {
             return false;
         };
-        let fired = armed.lock().fired(self.records.now());
+        let now = self.records.now();
+        let fired = armed.lock().fired(now);
         match fired {
-            Fired::Due => true,
+            Fired::Due => {
+                self.watch.timer_fired(cpu::current(), vcpu, now);
+                true
+            }
             Fired::Early(time) => vcpu::set_timer(vcpu, time).is_err(),
         }
     }

@@ -5,6 +5,7 @@
 #include <linux/clocksource.h>
 #include <linux/cpumask.h>
 #include <linux/hardirq.h>
+#include <linux/nmi.h>
 #include <linux/preempt.h>
 #include <linux/ptp_clock_kernel.h>
 #include <linux/smp.h>
@@ -59,6 +60,19 @@ void oxen_helper_clockevent_fire(struct clock_event_device *dev, unsigned int cp
 {
 	if (in_hardirq() && raw_smp_processor_id() == cpu && dev->event_handler)
 		dev->event_handler(dev);
+}
+
+void oxen_helper_watchdog_touch(void)
+{
+	touch_softlockup_watchdog();
+}
+
+/* Exported, and a parameter of the kernel (rcupdate.rcu_cpu_stall_suppress), but in no header that modules have. */
+extern int rcu_cpu_stall_suppress;
+
+bool oxen_helper_rcu_stalls_quiet(bool quiet)
+{
+	return cmpxchg(&rcu_cpu_stall_suppress, !quiet, quiet) == !quiet;
 }
 
 void oxen_helper_ptp_pre(struct ptp_system_timestamp *sts)

@@ -10,7 +10,7 @@ TEST_STEPS += e2e
 ##                       line; INTERACTIVE=1 hands over the guest's console
 ## make e2e              the end-to-end suite; E2E="debian/ping bare" for some of its tests, OXEN_ROUNDS= for how often
 ##                       what is repeated, OXEN_MIB= for how much data, OXEN_CLOCK_SECONDS= for how long clocks are
-##                       compared; a guest that the emulator loses is booted again, twice at most. What takes
+##                       compared, OXEN_PAUSE_SECONDS= for how long a guest is paused; a guest that the emulator loses is booted again, twice at most. What takes
 ##                       long for what it shows runs in a soak, or when it is named
 ## make soak             the same with long rounds (20 times, 256 MiB, a minute of clocks), fuzzing and the packages: hours
 ## make companion ARGS=  the companion that stays up, for iteration: ARGS=start, ARGS="create g", ARGS=stop …
@@ -39,7 +39,7 @@ tools:
 
 soak:
 	@OXEN_ROUNDS=$${OXEN_ROUNDS:-20} OXEN_MIB=$${OXEN_MIB:-256} OXEN_CLOCK_SECONDS=$${OXEN_CLOCK_SECONDS:-60} \
-	OXEN_CONTROL_SECONDS=$${OXEN_CONTROL_SECONDS:-120} FUZZ_SECONDS=$${FUZZ_SECONDS:-600} \
+	OXEN_CONTROL_SECONDS=$${OXEN_CONTROL_SECONDS:-120} OXEN_PAUSE_SECONDS=$${OXEN_PAUSE_SECONDS:-75} FUZZ_SECONDS=$${FUZZ_SECONDS:-600} \
 	OXEN_STEP_LIMIT=$${OXEN_STEP_LIMIT:-14400} scripts/test e2e fuzz deb-test
 
 companion: tools

@@ -4,7 +4,7 @@
 
 use anyhow::{anyhow, ensure, Result};
 use companion::{is_ending, progress};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// A test: its name, which is its group's, a slash and its own, and what it does with its scene.
 pub type Test<S> = (&'static str, fn(&S) -> Result<()>);
@@ -14,8 +14,11 @@ const AGAIN: usize = 2;
 
 /// The tests that ran, and how they went.
 pub struct Suite {
+    names: Vec<&'static str>,
     filter: Vec<String>,
     left_out: Vec<&'static str>,
+    /// When the time for tests is over.
+    until: Option<SystemTime>,
     passed: usize,
     failed: Vec<(String, String)>,
     lost: usize,
@@ -29,7 +32,11 @@ impl Suite {
     /// # Errors
     ///
     /// When a word is in no name: then nothing has been booted for it yet.
-    pub fn new(filter: Vec<String>, names: &[&str], left_out: &[&'static str]) -> Result<Suite> {
+    pub fn new(
+        filter: Vec<String>,
+        names: &[&'static str],
+        left_out: &[&'static str],
+    ) -> Result<Suite> {
         for word in &filter {
             ensure!(
                 names.iter().any(|name| name.contains(word.as_str())),
@@ -41,8 +48,10 @@ impl Suite {
             ensure!(names.contains(name), "no test is called {name:?}");
         }
         Ok(Suite {
+            names: names.to_vec(),
             filter,
             left_out: left_out.to_vec(),
+            until: None,
             passed: 0,
             failed: Vec::new(),
             lost: 0,
@@ -50,12 +59,37 @@ impl Suite {
         })
     }
 
-    /// Whether a test of that name is wanted.
+    /// The suite with an end to its time: no test begins after it, and the summary names those that are left out for it.
+    pub fn until(mut self, end: Option<SystemTime>) -> Suite {
+        self.until = end;
+        self
+    }
+
+    /// Whether a test of that name is wanted, and there is time for it.
     pub fn wants(&self, name: &str) -> bool {
+        self.is_chosen(name) && !self.is_over()
+    }
+
+    fn is_chosen(&self, name: &str) -> bool {
         if self.filter.is_empty() {
             return !self.left_out.contains(&name);
         }
         self.filter.iter().any(|word| name.contains(word.as_str()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|end| SystemTime::now() >= end)
+    }
+
+    /// The tests that did not begin in time.
+    fn late(&self) -> Vec<&str> {
+        if !self.is_over() {
+            return Vec::new();
+        }
+        let ran = |name: &str| self.times.iter().any(|(_, other)| other == name);
+        let late = self.names.iter().copied();
+        late.filter(|name| self.is_chosen(name) && !ran(name))
+            .collect()
     }
 
     /// Whether any of the tests is wanted, and with it the guest they run in.
@@ -165,6 +199,15 @@ impl Suite {
             let why = why.lines().next().unwrap_or_default();
             text.push_str(&format!("failed: {name}: {why}\n"));
         }
+        let late = self.late();
+        if !late.is_empty() {
+            let s = if late.len() == 1 { "" } else { "s" };
+            text.push_str(&format!(
+                "{} test{s} left out, the time was over: {}\n",
+                late.len(),
+                late.join(" ")
+            ));
+        }
         if self.lost > 0 {
             let s = if self.lost == 1 { "" } else { "s" };
             text.push_str(&format!(
@@ -186,6 +229,7 @@ impl Suite {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::time::Duration;
 
     const LOST: &str = "the emulator lost this guest: d3v1 Triple fault";
 
@@ -215,6 +259,22 @@ mod tests {
         assert!(suite(&[]).wants("debian/ping") && !suite(&[]).wants("bare/boot"));
         assert!(suite(&["bare"]).wants("bare/boot"));
         assert!(Suite::new(Vec::new(), &names, &["bare/shoot"]).is_err());
+    }
+
+    #[test]
+    fn what_does_not_begin_in_time_is_named() {
+        let names = ["g/a", "g/b", "g/c"];
+        let suite = Suite::new(Vec::new(), &names, &["g/c"]).expect("a suite");
+        let mut suite = suite.until(Some(SystemTime::now() + Duration::from_secs(3600)));
+        suite.test("g/a", || Ok(()));
+        assert!(suite.wants("g/b") && !suite.wants("g/c"));
+        assert_eq!(suite.summary(), "1 passed, 0 failed");
+        let suite = suite.until(Some(SystemTime::now()));
+        assert!(!suite.wants("g/b"));
+        assert_eq!(
+            suite.summary(),
+            "1 test left out, the time was over: g/b\n1 passed, 0 failed"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use clap::{value_parser, Parser};
 use companion::Patience;
+use std::time::{Duration, SystemTime};
 
 /// The end-to-end suite: every promise, on real Xen.
 ///
@@ -46,11 +47,25 @@ pub(crate) struct Settings {
           value_parser = value_parser!(u64).range(1..=300))]
     pub(crate) control_seconds: u64,
 
+    /// Seconds for which a guest is paused.
+    #[arg(long, env = "OXEN_PAUSE_SECONDS", value_name = "OXEN_PAUSE_SECONDS", default_value_t = 40,
+          value_parser = value_parser!(u64).range(1..=3600))]
+    pub(crate) pause_seconds: u64,
+
+    /// Seconds since 1970 after which no test begins any more.
+    #[arg(long, env = "OXEN_UNTIL", value_name = "OXEN_UNTIL")]
+    pub(crate) until: Option<u64>,
+
     #[command(flatten)]
     pub(crate) patience: Patience,
 }
 
 impl Settings {
+    /// When the time for tests is over.
+    pub(crate) fn end(&self) -> Option<SystemTime> {
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(self.until?))
+    }
+
     /// Whether what takes minutes for itself runs too: in a soak, or when it is asked for.
     pub(crate) fn is_long(&self) -> bool {
         self.rounds >= 20 || !self.words.is_empty()
@@ -70,6 +85,8 @@ mod tests {
             ("--rounds", "1"),
             ("--clock-seconds", "0"),
             ("--control-seconds", "0"),
+            ("--pause-seconds", "0"),
+            ("--until", "tomorrow"),
             ("--patience", "0"),
             ("--patience", "2 x"),
         ] {

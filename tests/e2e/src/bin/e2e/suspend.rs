@@ -10,6 +10,7 @@ use anyhow::{ensure, Context, Result};
 use companion::{Background, Companion, Domain, BRIEF, LONG};
 use e2e::suite::{Suite, Test};
 use e2e::{check, explain, guests};
+use std::time::Duration;
 
 const NAME: &str = "suspend";
 
@@ -102,6 +103,47 @@ impl Place<'_> {
         ended
     }
 
+    /// A guest that was paused goes on where it was, with data that came meanwhile and more than it has room for. All its
+    /// CPUs are busy, and it sends as fast as it can: neither is taken for stuck afterwards.
+    fn pause(&self) -> Result<()> {
+        let guest = self.guest()?;
+        let load = Load::start(self.dom0(), &guest)?;
+        let sink = self
+            .dom0()
+            .spawn_sh("exec socat -u TCP-LISTEN:5007,reuseaddr - >/dev/null")?;
+        let busy = guest.spawn_sh(&format!(
+            "sha256sum /dev/zero & sha256sum /dev/zero & nc {} 5007 </dev/zero & wait",
+            check::DOM0
+        ))?;
+        let ahead = clock::ahead(self.dom0(), &guest)?;
+        let flood = self
+            .dom0()
+            .spawn_sh(&format!("exec ping -q -f -s 1400 {}", check::GUEST))?;
+        self.dom0().sh_for(
+            &format!(
+                "xl pause {NAME} && sleep {} && xl unpause {NAME}",
+                self.settings.pause_seconds
+            ),
+            LONG + Duration::from_secs(self.settings.pause_seconds),
+        )?;
+        flood.stop()?;
+        let got = "stat -c %s /run/load/got";
+        let ended = guest
+            .sh(got)
+            .and_then(|before| {
+                let more = format!("[ $({got}) -gt {} ]", before.trim());
+                guest.until(&more, BRIEF)
+            })
+            .and_then(|_| busy.stop())
+            .and_then(|_| sink.stop())
+            .and_then(|_| load.end(self.dom0(), &guest))
+            .and_then(|()| clock::ahead(self.dom0(), &guest)?.agrees_with(&ahead, 0))
+            .and_then(|()| check::dmesg_is_clean(&guest))
+            .map_err(|why| explain(why, self.machine, &guest));
+        guest.close();
+        ended
+    }
+
     /// Does `with` to a loaded guest, `rounds` times.
     fn under_load(&self, rounds: u64, with: fn(&Domain) -> Result<()>) -> Result<()> {
         for round in 1..=rounds {
@@ -128,6 +170,7 @@ impl Place<'_> {
 pub(crate) fn tests<'a>() -> Vec<Test<Place<'a>>> {
     vec![
         ("suspend/is-offered", |s| is_offered(s.dom0())),
+        ("suspend/pause", |s| s.pause()),
         ("suspend/refused-by-a-layer", |s| s.refused()),
         ("suspend/checkpoint", |s| {
             s.under_load(s.rounds(), checkpoint)
