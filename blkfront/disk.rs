@@ -27,15 +27,18 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        SetOnce, //
+        Arc, //
     },
 };
 use linux::{
     block::QueueRef,
     fmt::Shown,
     new_block_call,
-    sync::counter::Counter,
+    new_spinlock_irq,
+    sync::{
+        counter::Counter,
+        irq_lock::SpinLockIrq, //
+    },
     workqueue::delayed::DelayedCall, //
 };
 use xenbus::Device;
@@ -58,7 +61,7 @@ pub(crate) struct Vdisk {
     silent: Atomic<bool>,
     connections: Arc<Counter>,
     max_segments: u16,
-    restart: SetOnce<QueueRef>,
+    restart: Pin<KBox<SpinLockIrq<Option<QueueRef>>>>,
     shape: Arc<Shape>,
     recheck_ms: Atomic<u32>,
     recheck: Pin<KBox<DelayedCall<Vdisk>>>,
@@ -104,7 +107,10 @@ impl Vdisk {
                 silent: Atomic::new(false),
                 connections: connections.clone(),
                 max_segments: params::segments(),
-                restart: SetOnce::new(),
+                restart: KBox::pin_init(
+                    new_spinlock_irq!(None, "oxen_blkfront_restart"),
+                    GFP_KERNEL,
+                )?,
                 shape: Shape::new()?,
                 recheck_ms: Atomic::new(RECHECK_FIRST_MS),
                 recheck: new_block_call!("oxen_blkfront_recheck", Self::recheck)?,
@@ -177,12 +183,14 @@ impl Vdisk {
 
     /// From now on [`start_queues`](Self::start_queues) starts these.
     pub(crate) fn set_restart(&self, queues: QueueRef) {
-        let _ = self.restart.populate(queues);
+        let former = self.restart.lock().replace(queues);
+        // With interrupts on.
+        drop(former);
     }
 
     /// Lets the block layer offer requests again. From any context.
     pub(crate) fn start_queues(&self) {
-        if let Some(restart) = self.restart.as_ref() {
+        if let Some(restart) = &*self.restart.lock() {
             restart.start_stopped();
         }
     }

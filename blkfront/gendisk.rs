@@ -173,17 +173,22 @@ impl Gendisk {
         if disk.is_added() {
             return None;
         }
-        match disk.add(self.device.as_ref()) {
+        match disk.add(Some(self.device.as_ref())) {
             // It was taken away meanwhile, when it was not there to be removed.
             Ok(()) if self.get().is_none() => disk.remove(),
             Ok(()) => {}
-            Err(error) => dev_err!(
-                self.device.as_ref(),
-                "the disk could not be added: {:?}\n",
-                error
-            ),
+            Err(error) => self.replace(error),
         }
         None
+    }
+
+    /// Lets a disk go that could not be added: the driver core takes no device twice, so the next connection makes another.
+    fn replace(&self, error: Error) {
+        let made = self.made.lock().take();
+        drop(made);
+        self.device.broken(format_args!(
+            "the disk could not be added and is made anew: {error:?}"
+        ));
     }
 
     /// New requests fail.

@@ -160,15 +160,17 @@ impl<T: Operations> Disk<T> {
         Ok(this)
     }
 
-    /// Shows the disk to the world. Partitions are read before this returns.
+    /// Shows the disk to the world, below `parent` if it has one. Partitions are read before this returns.
     ///
     /// # Errors
     ///
     /// Whatever the block layer says, `EEXIST` or `EBUSY` for a name that is taken.
-    pub fn add(&self, parent: &device::Device) -> Result {
+    pub fn add(&self, parent: Option<&device::Device>) -> Result {
         self.added.cmpxchg(NEW, ADDING, Full).map_err(|_| EBUSY)?;
         // CAST: The type is `repr(transparent)` over `struct device`, which our bindings have too.
-        let parent = core::ptr::from_ref(parent).cast_mut().cast();
+        let parent = parent.map_or(core::ptr::null_mut(), |parent| {
+            core::ptr::from_ref(parent).cast_mut().cast()
+        });
         // SAFETY: Parent and disk are valid, and the disk was not added before.
         let result = to_result(unsafe {
             bindings::device_add_disk(parent, self.disk.as_ptr(), core::ptr::null_mut())

@@ -187,7 +187,7 @@ impl Fixture {
     /// Has the disk read, and returns how often a request was offered, at first and again.
     fn read(&mut self) -> Result<(u32, u32)> {
         self.disk.set_capacity(2048);
-        self.disk.add(self.parent.as_ref().as_ref())?;
+        self.disk.add(Some(self.parent.as_ref().as_ref()))?;
         let data = self.disk.data();
         if data.wrong.load(Relaxed) != 0 {
             return Err(EIO);

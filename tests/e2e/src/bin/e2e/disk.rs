@@ -26,6 +26,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("debian/disk-refuses-what-it-offered", refuses),
         ("debian/disk-comes-back-with-less", less),
         ("debian/disk-fails-requests-when-told-to", fails),
+        ("debian/disk-whose-name-is-taken", name_is_taken),
         ("debian/disk-is-swapped-to-while-it-reconnects", swaps),
         ("debian/disk-shows-no-more-than-its-data", shows_its_data),
         ("debian/disk-keeps-its-pages", keeps_its_pages),
@@ -73,6 +74,29 @@ fn becomes(s: &Scene<'_>, name: &str, value: &str) -> Result<()> {
 fn said(s: &Scene<'_>, words: &str) -> Result<u64> {
     let count = s.guest.sh(&format!("dmesg | grep -c '{words}' || true"))?;
     Ok(count.trim().parse()?)
+}
+
+/// A disk that Linux refuses is made anew until it is taken, and then has its data.
+fn name_is_taken(s: &Scene<'_>) -> Result<()> {
+    s.guest.sh("modprobe disk_test")?;
+    backend::install(s.machine, s.name())?;
+    s.dom0().sh(&format!("head -c 1M /dev/urandom >{FILE}"))?;
+    s.guest.sh("dmesg -c >/dev/null")?;
+    let backend = Backend::start(s.dom0(), "vbd", NUMBER, &format!("--file {FILE}"))?;
+    let refused = "the disk could not be added and is made anew: EEXIST";
+    s.guest
+        .until(&format!("dmesg | grep -q '{refused}'"), BRIEF)?;
+    s.guest.sh("modprobe -r disk_test")?;
+    // Linux tells the name that is there twice with a call trace.
+    s.guest.until("[ -b /dev/xvdg ]", BRIEF)?;
+    s.guest.sh("dmesg -c >/dev/null")?;
+    let of = |at: &str| at.split_whitespace().next().map(str::to_owned);
+    let (there, here) = (
+        s.dom0().sh(&format!("sha256sum {FILE}"))?,
+        s.guest.sh("sha256sum /dev/xvdg")?,
+    );
+    ensure!(of(&there) == of(&here), "{there} is read as {here}");
+    detach(s, backend)
 }
 
 /// What is forgotten takes no room in a file behind Linux's backend.
