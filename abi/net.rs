@@ -7,7 +7,7 @@
 //! - [`tx`]: which grants and packets the backend holds, and what its answers may release.
 //! - [`rx`]: received slots put together into packets that are safe to use.
 //! - [`gso`]: segmentation as the two ends tell it to each other.
-//! - [`share`]: how many queues there are.
+//! - [`share`]: how many queues there are; [`steering`]: which of them gets a packet that is received.
 //! - [`merit`]: which events brought nothing.
 //! - [`mac`]: hardware addresses as the store spells them.
 //! - [`features`]: what a backend offers and what is made of it.
@@ -19,6 +19,7 @@ pub mod merit;
 pub mod plan;
 pub mod rx;
 pub mod share;
+pub mod steering;
 pub mod tx;
 pub mod wire;
 

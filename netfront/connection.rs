@@ -3,6 +3,7 @@
 //! A connection: the rings and event channels of all queues, and how the backend learns of them.
 
 use crate::{
+    control::Control,
     interface::Interface,
     queue::{
         Queue,
@@ -58,12 +59,14 @@ pub(crate) struct Connection {
     queues: KVec<Published>,
     /// Room for all rings, so that giving them up needs no memory.
     rings: KVec<Rings>,
+    control: Option<Control>,
 }
 
 /// Rings that are no longer used by us, but may be by the backend.
 pub(crate) struct Retired {
     queues: KVec<Published>,
     rings: KVec<Rings>,
+    control: Option<Control>,
 }
 
 impl Connection {
@@ -90,6 +93,10 @@ impl Connection {
         let mut connection = Self {
             queues: KVec::with_capacity(count, GFP_KERNEL)?,
             rings: KVec::with_capacity(netdev.queues().len(), GFP_KERNEL)?,
+            control: match offer.control_ring && netdev.driver().steering.is_on() {
+                true => Some(Control::open(dev)?),
+                false => None,
+            },
         };
         for napi in netdev.queues().iter().take(count) {
             match open_queue(dev, napi, terms) {
@@ -107,6 +114,13 @@ impl Connection {
         }
         connection.spread();
         Ok(connection)
+    }
+
+    /// The backend has connected, too.
+    pub(crate) fn connected(&self, netdev: &Device<Interface>) {
+        let ring = self.control.as_ref().map(|control| control.ring().clone());
+        // CAST: Queues are few.
+        netdev.driver().connected(self.len() as u32, ring);
     }
 
     /// How many queues it has.
@@ -139,6 +153,9 @@ impl Connection {
         keys.add(keys::IPV6_CSUM_OFFLOAD, 1)?;
         keys.add(keys::GSO_TCPV4, u8::from(ACCEPTED.v4))?;
         keys.add(keys::GSO_TCPV6, u8::from(ACCEPTED.v6))?;
+        if let Some(control) = &self.control {
+            control.add_keys(keys)?;
+        }
         // A single queue has its keys at the top, several have each their own folder.
         match self.queues.as_slice() {
             [queue] => queue.add_keys(keys, &""),
@@ -156,6 +173,10 @@ impl Connection {
     pub(crate) fn retire(self, netdev: &Device<Interface>) -> Retired {
         netdev.carrier_off();
         netdev.stop_queues();
+        netdev.driver().steering.disconnected();
+        if let Some(control) = &self.control {
+            control.ring().retire();
+        }
         let mut rings = self.rings;
         for napi in netdev.queues() {
             // There is room for the rings of all queues.
@@ -167,6 +188,7 @@ impl Connection {
         Retired {
             queues: self.queues,
             rings,
+            control: self.control,
         }
     }
 }
@@ -187,6 +209,7 @@ impl Retired {
     pub(crate) fn shut(self, netdev: &Device<Interface>) {
         // No event comes any more when the rings are taken down.
         drop(self.queues);
+        drop(self.control);
         for (napi, (tx, rx)) in netdev.queues().iter().zip(self.rings) {
             if let Some(mut ring) = tx {
                 ring.shut(&napi.counters);

@@ -91,6 +91,7 @@ impl xenbus::Driver for Frontend {
             mtu: given.mtu,
             mac: given.mac.bytes(),
             hw_features: interface::HW_FEATURES,
+            off_features: interface::OFF_FEATURES,
             fixed_features: interface::FIXED_FEATURES,
             tso_max_size: MAX_TX_SIZE,
             tx_timeout: TX_TIMEOUT_MS,
@@ -156,6 +157,9 @@ impl xenbus::Driver for Frontend {
     fn attach(&self, dev: &xenbus::Device) -> Result {
         for napi in self.netdev.queues() {
             Queue::start(napi);
+        }
+        if let Some(connection) = &self.inner.lock().connection {
+            connection.connected(&self.netdev);
         }
         self.netdev.wake_queues();
         self.netdev.carrier_on();

@@ -3,11 +3,16 @@
 //! The interface as the stack and `ethtool` see it.
 
 use crate::{
+    control::ControlRing,
     counters::{
         self,
         Counter, //
     },
     queue::Queue,
+    steering::{
+        Steering,
+        Told, //
+    }, //
 };
 use abi::net::{
     features::{
@@ -15,17 +20,25 @@ use abi::net::{
         MTU_MAX, //
     },
     share::Share,
+    steering::{
+        KEY,
+        TABLE, //
+    },
     RING_SLOTS, //
 };
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     }, //
 };
 use linux::net::{
     device::{
+        hash_key,
         Device,
         Driver,
         Stats,
@@ -42,10 +55,14 @@ const NEGOTIATED: Features = Features::SG
     .with(Features::IP_CSUM)
     .with(Features::IPV6_CSUM)
     .with(Features::TSO)
-    .with(Features::TSO6);
+    .with(Features::TSO6)
+    .with(Features::RXHASH);
 
 /// What the user can switch.
 pub(crate) const HW_FEATURES: Features = NEGOTIATED;
+
+/// What the user has to switch on: it costs the backend a slot for each packet.
+pub(crate) const OFF_FEATURES: Features = Features::RXHASH;
 
 /// What is always on: the backend says which checksums are right, and it checks what it is to segment.
 pub(crate) const FIXED_FEATURES: Features = Features::RXCSUM.with(Features::GSO_ROBUST);
@@ -62,6 +79,8 @@ pub(crate) struct Interface {
     offered_queues: Atomic<u32>,
     /// Queues that the user wants; 0 for one a CPU.
     wanted_queues: Atomic<u32>,
+    #[pin]
+    pub(crate) steering: Steering,
     dev: xenbus::Device,
 }
 
@@ -71,6 +90,7 @@ impl Interface {
             possible: Atomic::new(NEGOTIATED.bits()),
             offered_queues: Atomic::new(1),
             wanted_queues: Atomic::new(0),
+            steering <- Steering::new(hash_key()),
             dev,
         })
     }
@@ -82,7 +102,8 @@ impl Interface {
             .with_if(offer.csum_v4, Features::IP_CSUM)
             .with_if(offer.csum_v6, Features::IPV6_CSUM)
             .with_if(offer.gso_v4, Features::TSO)
-            .with_if(offer.gso_v6, Features::TSO6);
+            .with_if(offer.gso_v6, Features::TSO6)
+            .with_if(offer.control_ring, Features::RXHASH);
         self.possible.store(possible.bits(), Relaxed);
         self.offered_queues.store(offer.max_queues, Relaxed);
     }
@@ -95,6 +116,13 @@ impl Interface {
             made: made as u32,
             offered: self.offered_queues.load(Relaxed),
             wanted: (wanted != 0).then_some(wanted),
+        }
+    }
+
+    /// The backend has connected, with so many queues and perhaps a control ring.
+    pub(crate) fn connected(&self, queues: u32, ring: Option<Arc<ControlRing>>) {
+        if self.steering.connected(queues, ring) == Told::NotHere {
+            self.dev.renew();
         }
     }
 
@@ -142,6 +170,24 @@ impl Driver for Interface {
 
     fn fix_features(&self, _dev: &Device<Self>, wanted: Features) -> Features {
         wanted & (!NEGOTIATED | self.possible())
+    }
+
+    fn set_features(&self, _dev: &Device<Self>, features: Features) {
+        let on = features.contains(Features::RXHASH);
+        if self.steering.set_on(on) == Told::NotHere {
+            self.dev.renew();
+        }
+    }
+
+    const HASH_KEY: usize = KEY;
+    const HASH_TABLE: usize = TABLE;
+
+    fn hash(&self, _dev: &Device<Self>, key: Option<&mut [u8]>, table: Option<&mut [u32]>) -> bool {
+        self.steering.read(key, table)
+    }
+
+    fn set_hash(&self, _dev: &Device<Self>, key: Option<&[u8]>, table: Option<&[u32]>) -> Result {
+        self.steering.set(key, table)
     }
 
     fn max_queues(&self, dev: &Device<Self>) -> u32 {

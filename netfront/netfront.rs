@@ -9,10 +9,12 @@
 //! - [`tx`]: sending: who is told when; [`outbox`]: packets as slots; [`cells`], [`loan`], [`marks`]: what the
 //!   backend gets of them.
 //! - [`rx`]: receiving packets.
+//! - [`steering`]: how they are spread over the queues; [`control`]: how the backend is told.
 //! - [`counters`]: what a queue counts.
 
 mod cells;
 mod connection;
+mod control;
 mod counters;
 mod debug;
 mod frontend;
@@ -22,6 +24,7 @@ mod marks;
 mod outbox;
 mod queue;
 mod rx;
+mod steering;
 mod tx;
 
 xenbus::module_xenbus_driver! {

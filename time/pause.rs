@@ -26,8 +26,13 @@ const QUIET: u64 = 10_000_000_000;
 /// Looks now and then for how long each vCPU was kept from running.
 pub(crate) struct Watch {
     cpus: KVec<Pin<KBox<RawSpinLock<Kept>>>>,
-    /// RCU, and until when it is quiet.
-    quiet: Pin<KBox<RawSpinLock<Option<(QuietRcu, u64)>>>>,
+    quiet: Pin<KBox<RawSpinLock<Option<Quiet>>>>,
+}
+
+/// RCU, and until when it is quiet.
+struct Quiet {
+    _rcu: QuietRcu,
+    until: u64,
 }
 
 impl Watch {
@@ -68,9 +73,12 @@ impl Watch {
         if was_kept {
             stall::touch();
             if quiet.is_none() {
-                *quiet = QuietRcu::new().map(|rcu| (rcu, now.saturating_add(QUIET)));
+                *quiet = QuietRcu::new().map(|_rcu| Quiet {
+                    _rcu,
+                    until: now.saturating_add(QUIET),
+                });
             }
-        } else if quiet.as_ref().is_some_and(|(_, until)| *until <= now) {
+        } else if quiet.as_ref().is_some_and(|quiet| quiet.until <= now) {
             *quiet = None;
         }
     }

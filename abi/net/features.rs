@@ -45,6 +45,12 @@ pub mod keys {
     pub const EVENT_CHANNEL_TX: &str = "event-channel-tx";
     /// Frontend: port for reception.
     pub const EVENT_CHANNEL_RX: &str = "event-channel-rx";
+    /// Backend: takes requests about hashes over a control ring.
+    pub const CTRL_RING: &str = "feature-ctrl-ring";
+    /// Frontend: grant of the control ring.
+    pub const CTRL_RING_REF: &str = "ctrl-ring-ref";
+    /// Frontend: port of the control ring.
+    pub const EVENT_CHANNEL_CTRL: &str = "event-channel-ctrl";
     /// Frontend: 0 if the toolstack says that the backend is not to be trusted.
     pub const TRUSTED: &str = "trusted";
 }
@@ -77,6 +83,8 @@ pub struct Offer {
     pub gso_v4: bool,
     /// It takes TCPv6 packets to be segmented.
     pub gso_v6: bool,
+    /// It has a control ring.
+    pub control_ring: bool,
     /// Most queues that it serves, at least one.
     pub max_queues: u32,
 }
@@ -99,6 +107,7 @@ impl Offer {
             // A packet to be segmented has a blank checksum and rarely fits a page.
             gso_v4: sg && csum_v4 && flag(keys::GSO_TCPV4),
             gso_v6: sg && csum_v6 && flag(keys::GSO_TCPV6),
+            control_ring: flag(keys::CTRL_RING),
             max_queues: read(keys::MAX_QUEUES, number).unwrap_or(1).max(1),
         }
     }
@@ -137,6 +146,8 @@ mod tests {
             keys::EVENT_CHANNEL,
             keys::EVENT_CHANNEL_TX,
             keys::EVENT_CHANNEL_RX,
+            keys::CTRL_RING_REF,
+            keys::EVENT_CHANNEL_CTRL,
             keys::NUM_QUEUES,
             keys::REQUEST_RX_COPY,
             keys::RX_NOTIFY,
@@ -229,6 +240,7 @@ mod tests {
             ("feature-rx-copy", "1"),
             ("feature-split-event-channels", "1"),
             ("multi-queue-max-queues", "8"),
+            ("feature-ctrl-ring", "1"),
         ]);
         assert_eq!(
             offer,
@@ -239,6 +251,7 @@ mod tests {
                 csum_v6: true,
                 gso_v4: true,
                 gso_v6: true,
+                control_ring: true,
                 max_queues: 8
             }
         );

@@ -13,6 +13,7 @@ use super::{
         GsoAccepted,
         GsoError, //
     },
+    steering::Hash,
     wire::{
         extra_type,
         rx_flags,
@@ -96,6 +97,8 @@ pub struct RxPacket {
     pub checksum: Checksum,
     /// How to segment it, if it stands for several packets. To be treated as dodgy: only its form was checked.
     pub gso: Option<Gso>,
+    /// Its hash, by the backend's word: a hint.
+    pub hash: Option<Hash>,
 }
 
 /// Why a packet is dropped.
@@ -176,6 +179,7 @@ pub struct Assembler {
     len: usize,
     checksum: Checksum,
     gso: Option<Gso>,
+    hash: Option<Hash>,
     /// First thing found wrong; the packet is followed to its end and dropped.
     error: Option<RxError>,
 }
@@ -192,6 +196,7 @@ impl Assembler {
             len: 0,
             checksum: Checksum::Unknown,
             gso: None,
+            hash: None,
             error: None,
         }
     }
@@ -286,8 +291,7 @@ impl Assembler {
                 Ok(gso) => self.gso = Some(gso),
                 Err(error) => self.fail(RxError::BadGso(error)),
             },
-            // The hash is a hint for steering that is not made use of yet.
-            extra_type::HASH => {}
+            extra_type::HASH => self.hash = Hash::from_extra(extra),
             kind => self.fail(RxError::BadExtra(kind)),
         }
         self.extras |= bit;
@@ -310,6 +314,7 @@ impl Assembler {
             fragments: self.data_slots,
             checksum,
             gso: self.gso,
+            hash: self.hash,
         })
     }
 }

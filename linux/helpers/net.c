@@ -216,6 +216,11 @@ unsigned int oxen_helper_skb_gso_type(const struct sk_buff *skb)
 	return skb_shinfo(skb)->gso_type;
 }
 
+void oxen_helper_skb_set_rx_hash(struct sk_buff *skb, u32 hash, bool ports)
+{
+	skb_set_hash(skb, hash, ports ? PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
+}
+
 /* The packet came from afar: what it says about segments is not to be believed. */
 void oxen_helper_skb_set_gso_dodgy(struct sk_buff *skb, u16 size, unsigned int type)
 {

@@ -91,6 +91,22 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Narrows the features that the user wants down to what is possible now.
     fn fix_features(&self, dev: &Device<Self>, wanted: Features) -> Features;
 
+    /// The features change to `features`. With the RTNL held.
+    fn set_features(&self, dev: &Device<Self>, features: Features);
+
+    /// Bytes of the key of the hash by which received packets are spread over the queues.
+    const HASH_KEY: usize;
+
+    /// Entries of the table from hashes to queues.
+    const HASH_TABLE: usize;
+
+    /// Tells the key and the table of the hash, as far as they are asked for. Returns whether it is in use. With the RTNL
+    /// held.
+    fn hash(&self, dev: &Device<Self>, key: Option<&mut [u8]>, table: Option<&mut [u32]>) -> bool;
+
+    /// The user wants another key or another table, whose queues are there. With the RTNL held.
+    fn set_hash(&self, dev: &Device<Self>, key: Option<&[u8]>, table: Option<&[u32]>) -> Result;
+
     /// Slots of each ring of a queue, which `ethtool -g` shows.
     const RING_SLOTS: u32;
 
@@ -120,6 +136,8 @@ pub struct Config {
     pub mac: [u8; 6],
     /// Features that the user can switch.
     pub hw_features: Features,
+    /// Those of them that are off at first.
+    pub off_features: Features,
     /// Features that are always on.
     pub fixed_features: Features,
     /// Largest packet to be segmented, in bytes with all headers.
@@ -170,6 +188,14 @@ impl Mtu {
         self.cut.store(set, Relaxed);
         (set != now).then_some(set)
     }
+}
+
+/// The key that all devices of this system hash by.
+pub fn hash_key<const N: usize>() -> [u8; N] {
+    let mut key = [0; N];
+    // SAFETY: There is room for as many bytes.
+    unsafe { bindings::netdev_rss_key_fill(key.as_mut_ptr().cast(), N) };
+    key
 }
 
 /// An Ethernet device of driver `T`.
@@ -355,6 +381,7 @@ impl<T: Driver> Vtable<T> {
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_tx_timeout: Some(Self::tx_timeout),
         ndo_fix_features: Some(Self::fix_features),
+        ndo_set_features: Some(Self::set_features),
         ndo_get_stats64: Some(Self::stats),
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
@@ -443,6 +470,19 @@ impl<T: Driver> Vtable<T> {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Device::<T>::from_raw(dev) };
         dev.driver().fix_features(dev, Features(wanted)).0
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn set_features(
+        dev: *mut bindings::net_device,
+        features: bindings::netdev_features_t,
+    ) -> i32 {
+        // SAFETY: By the safety requirements.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        dev.driver().set_features(dev, Features(features));
+        0
     }
 
     /// # Safety

@@ -37,6 +37,11 @@ impl<T: Driver> Vtable<T> {
         get_channels: Some(Self::channels),
         set_channels: Some(Self::set_channels),
         get_ringparam: Some(Self::rings),
+        get_rx_ring_count: Some(Self::ring_count),
+        get_rxfh_key_size: Some(Self::key_size),
+        get_rxfh_indir_size: Some(Self::table_size),
+        get_rxfh: Some(Self::hash),
+        set_rxfh: Some(Self::set_hash),
         // SAFETY: All fields may be zero.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
@@ -156,7 +161,84 @@ impl<T: Driver> Vtable<T> {
         rings.rx_pending = T::RING_SLOTS;
         rings.tx_pending = T::RING_SLOTS;
     }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn ring_count(dev: *mut bindings::net_device) -> u32 {
+        // SAFETY: By the safety requirements.
+        let dev = unsafe { Device::<T>::from_raw(dev) };
+        // CAST: Queues are few.
+        dev.queue_count() as u32
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn key_size(_dev: *mut bindings::net_device) -> u32 {
+        // CAST: A few bytes.
+        T::HASH_KEY as u32
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn table_size(_dev: *mut bindings::net_device) -> u32 {
+        // CAST: A few entries.
+        T::HASH_TABLE as u32
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn hash(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_rxfh_param,
+    ) -> i32 {
+        // SAFETY: By the safety requirements.
+        let (dev, param) = unsafe { (Device::<T>::from_raw(dev), &mut *param) };
+        // SAFETY: Where it is not null there is room for as much as the sizes above tell, which nobody else uses.
+        let (key, table) = unsafe {
+            (
+                (!param.key.is_null())
+                    .then(|| core::slice::from_raw_parts_mut(param.key, T::HASH_KEY)),
+                (!param.indir.is_null())
+                    .then(|| core::slice::from_raw_parts_mut(param.indir, T::HASH_TABLE)),
+            )
+        };
+        let used = dev.driver().hash(dev, key, table);
+        param.hfunc = if used { TOEPLITZ } else { 0 };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn set_hash(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_rxfh_param,
+        _why: *mut bindings::netlink_ext_ack,
+    ) -> i32 {
+        // SAFETY: By the safety requirements.
+        let (dev, param) = unsafe { (Device::<T>::from_raw(dev), &*param) };
+        // 0 leaves it as it is.
+        if ![0, TOEPLITZ].contains(&param.hfunc) {
+            return EOPNOTSUPP.to_errno();
+        }
+        // SAFETY: Where it is not null it is as long as the sizes above tell, and the caller has checked the table's queues.
+        let (key, table) = unsafe {
+            (
+                (!param.key.is_null()).then(|| core::slice::from_raw_parts(param.key, T::HASH_KEY)),
+                (!param.indir.is_null())
+                    .then(|| core::slice::from_raw_parts(param.indir, T::HASH_TABLE)),
+            )
+        };
+        from_result(|| dev.driver().set_hash(dev, key, table).map(|()| 0))
+    }
 }
+
+/// `ETH_RSS_HASH_TOP`: the hash is Toeplitz's.
+const TOEPLITZ: u8 = 1;
 
 /// Copies a name into a zeroed array of C characters.
 fn copy_name(into: &mut [c_char], name: &CStr) {

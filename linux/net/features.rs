@@ -28,6 +28,8 @@ impl Features {
     pub const TSO: Self = Self::bit(bindings::NETIF_F_TSO_BIT);
     /// TCPv6 packets are cut into segments on the way.
     pub const TSO6: Self = Self::bit(bindings::NETIF_F_TSO6_BIT);
+    /// Received packets come with a hash, and are spread over the queues by it.
+    pub const RXHASH: Self = Self::bit(bindings::NETIF_F_RXHASH_BIT);
     /// Packets whose segmentation has to be checked first can be sent to be segmented.
     pub const GSO_ROBUST: Self = Self::bit(bindings::NETIF_F_GSO_ROBUST_BIT);
 

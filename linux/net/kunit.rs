@@ -251,6 +251,24 @@ impl Driver for Loop {
         wanted & Features::from_bits(self.features.load(Relaxed))
     }
 
+    fn set_features(&self, _dev: &Device<Self>, _features: Features) {}
+
+    const HASH_KEY: usize = 4;
+    const HASH_TABLE: usize = 4;
+
+    fn hash(
+        &self,
+        _dev: &Device<Self>,
+        _key: Option<&mut [u8]>,
+        _table: Option<&mut [u32]>,
+    ) -> bool {
+        false
+    }
+
+    fn set_hash(&self, _dev: &Device<Self>, _key: Option<&[u8]>, _table: Option<&[u32]>) -> Result {
+        Ok(())
+    }
+
     const RING_SLOTS: u32 = 64;
 
     fn max_queues(&self, _dev: &Device<Self>) -> u32 {
@@ -345,6 +363,7 @@ impl Fixture {
             mtu: 1500,
             mac: MAC,
             hw_features: Features::SG | Features::IP_CSUM,
+            off_features: Features::NONE,
             fixed_features: Features::RXCSUM,
             tso_max_size: 0xffff,
             tx_timeout: 60_000,

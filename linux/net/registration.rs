@@ -109,7 +109,7 @@ impl<T: Driver> Registration<T> {
         // SAFETY: It is complete but for what follows.
         let device = unsafe { Device::<T>::from_raw(raw) };
         device.queues().iter().for_each(|napi| napi.enable());
-        let all = config.hw_features | config.fixed_features;
+        let all = (config.hw_features & !config.off_features) | config.fixed_features;
         // SAFETY: Nobody else uses the device yet. Both tables are static. The parent outlives its children.
         unsafe {
             bindings::set_netdev_dev(raw, core::ptr::from_ref(parent).cast_mut().cast());

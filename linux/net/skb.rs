@@ -352,6 +352,12 @@ impl RxSkb {
         unsafe { bindings::skb_set_gso_dodgy(self.raw(), size.get(), kind as u32) }
     }
 
+    /// Gives the packet a hash of its addresses, and of its `ports` too if so.
+    pub fn set_hash(&mut self, value: u32, ports: bool) {
+        // SAFETY: The packet is valid by the type invariant.
+        unsafe { bindings::skb_set_rx_hash(self.raw(), value, ports) }
+    }
+
     /// Completes the packet: reads its Ethernet header and settles the checksum.
     ///
     /// # Errors

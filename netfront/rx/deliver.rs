@@ -63,6 +63,9 @@ impl RxRing {
             };
             skb.set_gso(kind, gso.size);
         }
+        if let Some(hash) = packet.hash {
+            skb.set_hash(hash.value, hash.ports);
+        }
         let checksum = match packet.checksum {
             rx::Checksum::Unknown => Checksum::Unknown,
             rx::Checksum::Validated => Checksum::Validated,

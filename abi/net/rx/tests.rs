@@ -72,7 +72,8 @@ fn one_slot_is_a_packet() {
             len: 60,
             fragments: 1,
             checksum: Checksum::Validated,
-            gso: None
+            gso: None,
+            hash: None
         })
     );
 }
@@ -100,7 +101,8 @@ fn data_and_extras_in_their_order() {
 #[test]
 fn extras_without_more_data_end_the_packet() {
     let (_, packet) = feed(&[slot(0, EXTRA, 60), extra(extra_type::HASH, 0)]);
-    assert_eq!(packet.unwrap().fragments, 1);
+    let packet = packet.unwrap();
+    assert_eq!((packet.fragments, packet.hash), (1, None));
 }
 
 #[test]
@@ -247,7 +249,8 @@ fn nothing_is_carried_over_to_the_next_packet() {
             len: 70,
             fragments: 1,
             checksum: Checksum::Unknown,
-            gso: None
+            gso: None,
+            hash: None
         }))
     );
 }

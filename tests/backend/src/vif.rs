@@ -128,7 +128,8 @@ impl Vif {
         let Some((ring, port)) = &mut self.ring else {
             return Ok(());
         };
-        match self.control.serve(ring, &mut self.pages, self.queues.len()) {
+        let queues = self.queues.len();
+        match (self.control).serve(ring, &mut self.pages, queues, &mut self.script) {
             Ok(true) => self.events.notify(*port),
             Ok(false) => {}
             Err(why) => {

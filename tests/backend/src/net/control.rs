@@ -2,6 +2,7 @@
 
 //! The control ring: how the guest wants its packets hashed, and spread over its queues.
 
+use super::script::Script;
 use crate::guest::{Guest, Piece};
 use crate::ring::BackRing;
 use abi::shared::Memory;
@@ -118,6 +119,7 @@ impl Control {
         ring: &mut BackRing<M>,
         guest: &mut dyn Guest,
         queues: usize,
+        script: &mut Script,
     ) -> Result<bool> {
         let mut notify = false;
         loop {
@@ -125,9 +127,13 @@ impl Control {
                 let (status, data) = self
                     .obey(&request, guest, queues)
                     .map_or_else(|status| (status, 0), |data| (status::SUCCESS, data));
+                let (mut id, mut kind, mut status) = (request.id, request.kind, status);
+                if script.controlled(ring, (&mut id, &mut kind, &mut status)) {
+                    return Ok(true);
+                }
                 ring.put(&Response {
-                    id: request.id,
-                    kind: request.kind,
+                    id,
+                    kind,
                     status,
                     data,
                 })?;
@@ -368,7 +374,7 @@ mod tests {
                 front.write(&request).expect("room");
                 let _ = front.publish();
                 control
-                    .serve(&mut back, &mut pages, 4)
+                    .serve(&mut back, &mut pages, 4, &mut Script::default())
                     .expect("a frontend that is honest");
                 let slot = front.take().expect("an index that is right");
                 front.arm(1).expect("an index that is right");

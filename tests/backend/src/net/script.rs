@@ -85,7 +85,20 @@ hostile! {
     RxShort = "rx-short",
     /// The frontend's indices and free slots are written over.
     TxOverwritten = "tx-overwritten",
+    /// A request on the control ring is answered with an id that was not asked.
+    CtrlIdNeverAsked = "ctrl-id-never-asked",
+    /// It is answered as one of another type.
+    CtrlTypeNeverAsked = "ctrl-type-never-asked",
+    /// It is refused.
+    CtrlRefused = "ctrl-refused",
+    /// The index of answers runs ahead by four times the ring.
+    CtrlProducerBeyondRing = "ctrl-producer-beyond-ring",
+    /// The index of answers goes back.
+    CtrlProducerBackwards = "ctrl-producer-backwards",
 }
+
+/// `XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER`
+const INVALID_PARAMETER: u32 = 2;
 
 impl Hostile {
     /// The one of that name.
@@ -182,6 +195,29 @@ impl Script {
         }
         self.acted();
         Ok(Act::Answer(answers))
+    }
+
+    /// Looks at the id, type and status of the response to a request on the control ring. Returns whether the index was
+    /// moved already.
+    pub fn controlled<M: Memory>(
+        &mut self,
+        ring: &mut BackRing<M>,
+        (id, kind, status): (&mut u16, &mut u16, &mut u32),
+    ) -> bool {
+        let mut forced = None;
+        match self.hostile.front() {
+            Some(Hostile::CtrlIdNeverAsked) => *id ^= 0x80,
+            Some(Hostile::CtrlTypeNeverAsked) => *kind ^= 0x80,
+            Some(Hostile::CtrlRefused) => *status = INVALID_PARAMETER,
+            Some(Hostile::CtrlProducerBeyondRing) => forced = Some(ring.slots() * 4),
+            Some(Hostile::CtrlProducerBackwards) => forced = Some(u32::MAX),
+            _ => return false,
+        }
+        self.acted();
+        if let Some(by) = forced {
+            ring.force(ring.rsp_prod().wrapping_add(by));
+        }
+        forced.is_some()
     }
 
     /// Has a packet for the guest, and may put something else into its ring. Returns then whether it wants an event.

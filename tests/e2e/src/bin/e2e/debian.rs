@@ -3,7 +3,7 @@
 //! Debian with its root disk, network and console on Oxen.
 
 use crate::scene::Scene;
-use crate::{clock, disk, hotplug, offload, paths, queues, store};
+use crate::{clock, disk, hotplug, offload, paths, queues, steering, store};
 use anyhow::{ensure, Result};
 use companion::{Console, Domain, BRIEF, LONG};
 use e2e::suite::Test;
@@ -38,6 +38,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         }),
         ("debian/large-packets", offload::large_packets),
         ("debian/network-queues", queues::queues),
+        ("debian/network-hash", steering::hostile),
         ("debian/fio-verify", |s| {
             check::fio_verify(&s.guest, "xvdb", s.settings.mib).map(drop)
         }),
@@ -91,6 +92,9 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         }),
         ("debian/same-network-without-a-pause", |s| {
             hotplug::same_network(s.dom0(), &s.guest, s.name(), often(s.settings.rounds))
+        }),
+        ("debian/paused-as-devices-come-and-go", |s| {
+            hotplug::paused(s.dom0(), &s.guest, s.name())
         }),
         ("debian/many-devices-at-once", |s| {
             // More than the ten transactions that xenstored allows at a time.

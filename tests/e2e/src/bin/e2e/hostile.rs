@@ -63,6 +63,7 @@ mod tests {
             include_str!("hostile/console.rs"),
             include_str!("hostile/disk.rs"),
             include_str!("hostile/net.rs"),
+            include_str!("steering.rs"),
         ]
         .concat();
         let blocks = block::script::Hostile::ALL.iter().map(|it| it.name());

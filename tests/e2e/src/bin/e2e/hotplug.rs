@@ -149,6 +149,37 @@ pub(crate) fn same_network(dom0: &Domain, guest: &Domain, name: &str, times: u64
     check::counters_return(guest, &before)
 }
 
+/// A disk and an interface that come, and go, while the guest is paused.
+pub(crate) fn paused(dom0: &Domain, guest: &Domain, name: &str) -> Result<()> {
+    const MAC: &str = "00:16:3e:77:06:01";
+    let disk = Disk::new("xvdf", 32);
+    dom0.sh(&format!("truncate -s 32M {}", disk.image(name)))?;
+    let (before, nodes) = (check::counters(guest)?, Nodes::of(dom0, name)?);
+    let comes = |what: &str| {
+        dom0.sh(&format!(
+            "xl pause {name} && {{ xl {what}; code=$?; sleep 1; xl unpause {name}; exit $code; }}"
+        ))
+    };
+    // The toolstack waits for the guest then, for ten seconds.
+    let goes = |what: &str| {
+        dom0.sh(&format!(
+            "xl pause {name} && {{ (sleep 2; xl unpause {name}) & xl {what}; code=$?; wait; exit $code; }}"
+        ))
+    };
+    comes(&format!("block-attach {name} '{}'", disk.spec(name)))?;
+    guest.until("[ -b /dev/xvdf ]", BRIEF)?;
+    goes(&format!("block-detach {name} xvdf"))?;
+    guest.until("[ ! -e /sys/block/xvdf ]", BRIEF)?;
+    comes(&format!(
+        "network-attach {name} type=vif script=/run/companion/vif mac={MAC} bridge=xenbr1"
+    ))?;
+    guest.until(&format!("grep -l {MAC} /sys/class/net/*/address"), BRIEF)?;
+    goes(&format!("network-detach {name} {MAC}"))?;
+    guest.until(&format!("! grep -l {MAC} /sys/class/net/*/address"), BRIEF)?;
+    nodes.are_left()?;
+    check::counters_return(guest, &before)
+}
+
 /// Disks and interfaces all at once: each comes up, and goes.
 pub(crate) fn crowd(
     dom0: &Domain,

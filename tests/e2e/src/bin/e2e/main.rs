@@ -18,6 +18,7 @@ mod queues;
 mod refusals;
 mod scene;
 mod settings;
+mod steering;
 mod store;
 mod suspend;
 mod tools;

@@ -42,6 +42,7 @@ fn attached(s: &Scene<'_>) -> Result<()> {
     let result = Interface::find(s).and_then(|interface| {
         interface.uses_both()?;
         interface.changes_count()?;
+        interface.hashes()?;
         interface.follows_the_store()?;
         interface.trusts_nobody()
     });
@@ -192,6 +193,54 @@ impl<'a> Interface<'a> {
             self.goes_through()?;
         }
         load.stop().map(drop)
+    }
+
+    /// Linux's backend hashes what it sends as it is told, with one queue and with two, and stops when it is told.
+    fn hashes(&self) -> Result<()> {
+        const KEY: &str = "01:02:03:04:05:06:07:08:09:0a:0b:0c:0d:0e:0f:10:11:12:13:14:15:16:17:18:19:1a:1b:1c:1d:1e:1f:20:21:22:23:24:25:26:27:28";
+        let dom0 = self.s.dom0();
+        let number = self.node.rsplit('/').next().unwrap_or_default();
+        let id = check::domid(dom0, self.s.name())?;
+        let told = |words: &str| -> Result<()> {
+            dom0.until(
+                &format!(
+                    "mount -t debugfs none /sys/kernel/debug 2>/dev/null; \
+                     grep -qi '{words}' /sys/kernel/debug/xen-netback/vif{id}.{number}/ctrl"
+                ),
+                BRIEF,
+            )
+            .with_context(|| format!("the backend was not told {words}"))?;
+            Ok(())
+        };
+        let on = format!("ethtool -x {} | grep -q 'toeplitz: on'", self.name);
+        ensure!(!self.sh("ethtool -x $if")?.contains("toeplitz: on"));
+        self.sh("ethtool -K $if rxhash on")?;
+        self.s.guest.until(&on, BRIEF)?;
+        told("algorithm: toeplitz")?;
+        self.goes_through()?;
+        // All to one queue, and then to the other.
+        for (queue, weights) in [(0, "1 0"), (1, "0 1")] {
+            self.sh(&format!("ethtool -X $if hkey {KEY} weight {weights}"))?;
+            self.s.guest.until(&on, BRIEF)?;
+            let received = || self.counter(&format!("queue_{queue}_rx_packets"));
+            let before = received()?;
+            self.sh(&format!("ping -c 10 -i 0.1 -W 5 -I $if {DOM0} >/dev/null"))?;
+            let found = received()? - before;
+            ensure!(found >= 10, "queue {queue} received {found} of 10 packets");
+        }
+        let table = self.sh("ethtool -x $if")?;
+        ensure!(table.contains(KEY), "{table}");
+        told("01 02 03 04 05 06 07 08")?;
+        self.sh("ethtool -X $if default")?;
+        for count in [1, 2] {
+            self.set(count)?;
+            self.s.guest.until(&on, BRIEF)?;
+            self.goes_through()?;
+        }
+        self.sh("ethtool -K $if rxhash off")?;
+        told("algorithm: none")?;
+        ensure!(!self.sh("ethtool -x $if")?.contains("toeplitz: on"));
+        self.goes_through()
     }
 
     /// What the toolstack changes holds from the next connection on, and the neighbours hear of it without asking. What the
