@@ -226,6 +226,14 @@ pub fn tcp_both_ways(dom0: &Domain, guest: &Domain, mib: u64) -> Result<String> 
     Ok(sent.split_whitespace().next().unwrap_or_default().into())
 }
 
+/// A stream of data from `there` to a program that reads it, as long as there is no file `over`; then its sum.
+pub fn stream(over: &str, there: &str) -> String {
+    format!(
+        "rm -f {over} {over}.pipe; mkfifo {over}.pipe; sha256sum <{over}.pipe >{over}.sum & \
+         while [ ! -e {over} ]; do cat {there}; done | tee {over}.pipe"
+    )
+}
+
 /// What was received is what was sent, by their sha256 sums.
 pub fn same_sum(way: &str, sent: &str, received: &str) -> Result<()> {
     let (sent, received) = (sent.trim(), received.trim());

@@ -93,6 +93,11 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("debian/same-network-without-a-pause", |s| {
             hotplug::same_network(s.dom0(), &s.guest, s.name(), often(s.settings.rounds))
         }),
+        ("debian/streams-go-on-without-their-interface", |s| {
+            // Of all together as much as is asked for.
+            let rounds = s.settings.rounds;
+            hotplug::streams_go_on(s, rounds, 1024 * s.settings.mib / rounds)
+        }),
         ("debian/paused-as-devices-come-and-go", |s| {
             hotplug::paused(s.dom0(), &s.guest, s.name())
         }),

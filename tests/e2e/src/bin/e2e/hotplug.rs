@@ -2,6 +2,7 @@
 
 //! Disks and network interfaces that come and go while others work.
 
+use crate::scene::Scene;
 use anyhow::Result;
 use companion::{Disk, Domain, BRIEF, LONG};
 use e2e::check;
@@ -145,6 +146,83 @@ pub(crate) fn same_network(dom0: &Domain, guest: &Domain, name: &str, times: u64
     }
     sniff.stop()?;
     guest.until(&format!("! grep -l {MAC} /sys/class/net/*/address"), BRIEF)?;
+    nodes.are_left()?;
+    check::counters_return(guest, &before)
+}
+
+/// TCP streams both ways go on when their interface is taken away and comes back with its addresses, `rounds` times; each time
+/// `kib` KiB go each way. A packet socket is open on it.
+pub(crate) fn streams_go_on(s: &Scene<'_>, rounds: u64, kib: u64) -> Result<()> {
+    const MAC: &str = "00:16:3e:77:07:01";
+    const DOM0: &str = "10.82.0.1";
+    const GUEST: &str = "10.82.0.9";
+    const OVER: &str = "/tmp/over-streams";
+    let (dom0, guest, name) = (s.dom0(), &s.guest, s.name());
+    let (before, nodes) = (check::counters(guest)?, Nodes::of(dom0, name)?);
+    dom0.sh(&format!(
+        "ip addr add {DOM0}/24 dev xenbr1; head -c 1M /dev/urandom >/tmp/streamed"
+    ))?;
+    guest.sh(
+        "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore; head -c 1M /dev/urandom >/tmp/streamed",
+    )?;
+    let find = format!("grep -l {MAC} /sys/class/net/*/address");
+    let comes = || -> Result<()> {
+        dom0.sh(&format!(
+            "xl network-attach {name} type=vif script=/run/companion/vif mac={MAC} bridge=xenbr1"
+        ))?;
+        guest.until(&find, BRIEF)?;
+        guest
+            .sh(&format!(
+                "if=$(basename $(dirname $({find}))); ip addr add {GUEST}/24 dev $if; ip link set $if up"
+            ))
+            .map(drop)
+    };
+    let goes = || -> Result<()> {
+        dom0.sh(&format!("xl network-detach {name} {MAC}"))?;
+        guest.until(&format!("! {find}"), BRIEF).map(drop)
+    };
+    let sniff = guest.spawn_sh(&format!(
+        "while :; do i=$({find} 2>/dev/null | cut -d/ -f5); \
+         if [ -n \"$i\" ]; then socat -u INTERFACE:$i - >/dev/null 2>&1; else sleep 0.1; fi; done"
+    ))?;
+    comes()?;
+    let sink = dom0.spawn_sh("socat -u TCP-LISTEN:5013,reuseaddr - | sha256sum")?;
+    let source = dom0.spawn_sh(&format!(
+        "{} | socat -u - TCP-LISTEN:5014,reuseaddr; wait; cat {OVER}.sum",
+        check::stream(OVER, "/tmp/streamed")
+    ))?;
+    dom0.until("ss -ltn | grep -q :5013 && ss -ltn | grep -q :5014", BRIEF)?;
+    let there = guest.spawn_sh(&format!(
+        "{} | socat -u - TCP:{DOM0}:5013; wait; cat {OVER}.sum",
+        check::stream(OVER, "/tmp/streamed")
+    ))?;
+    let back = guest.spawn_sh(&format!("socat -u TCP:{DOM0}:5014 - | sha256sum"))?;
+    let go_on = || {
+        let count = |way| format!("$(cat $(dirname $({find}))/statistics/{way}_bytes)");
+        let enough = |way| format!("[ {} -ge {} ]", count(way), kib * 1024);
+        guest
+            .until(&format!("{} && {}", enough("tx"), enough("rx")), LONG)
+            .map(drop)
+    };
+    go_on()?;
+    for round in 1..=rounds {
+        e2e::round(round, || {
+            goes()?;
+            comes()?;
+            go_on()
+        })?;
+    }
+    for domain in [dom0, guest] {
+        domain.sh(&format!("touch {OVER}"))?;
+    }
+    let (sent, received) = (there.wait(LONG)?.stdout, sink.wait(LONG)?.stdout);
+    check::same_sum("from the guest", &sent, &received)?;
+    let (sent, received) = (source.wait(LONG)?.stdout, back.wait(LONG)?.stdout);
+    check::same_sum("to the guest", &sent, &received)?;
+    sniff.stop()?;
+    goes()?;
+    guest.sh("echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore")?;
+    dom0.sh(&format!("ip addr del {DOM0}/24 dev xenbr1"))?;
     nodes.are_left()?;
     check::counters_return(guest, &before)
 }

@@ -48,7 +48,7 @@ pub(crate) struct Settings {
     pub(crate) control_seconds: u64,
 
     /// Seconds for which a guest is paused.
-    #[arg(long, env = "OXEN_PAUSE_SECONDS", value_name = "OXEN_PAUSE_SECONDS", default_value_t = 40,
+    #[arg(long, env = "OXEN_PAUSE_SECONDS", value_name = "OXEN_PAUSE_SECONDS", default_value_t = 25,
           value_parser = value_parser!(u64).range(1..=3600))]
     pub(crate) pause_seconds: u64,
 

@@ -118,14 +118,6 @@ fn disks(s: &Scene<'_>, rounds: u64) -> Result<()> {
     check::counters_return(&s.guest, &before)
 }
 
-/// A stream of data from `there` to a program that reads it, as long as there is no file `over`; then its sum.
-fn stream(over: &str, there: &str) -> String {
-    format!(
-        "rm -f {over} {over}.pipe; mkfifo {over}.pipe; sha256sum <{over}.pipe >{over}.sum & \
-         while [ ! -e {over} ]; do cat {there}; done | tee {over}.pipe"
-    )
-}
-
 fn interfaces(s: &Scene<'_>, rounds: u64) -> Result<()> {
     const OVER: &str = "/tmp/over-net";
     let before = check::counters(&s.guest)?;
@@ -137,13 +129,13 @@ fn interfaces(s: &Scene<'_>, rounds: u64) -> Result<()> {
         .spawn_sh("socat -u TCP-LISTEN:5011,reuseaddr - | sha256sum")?;
     let source = s.dom0().spawn_sh(&format!(
         "{} | socat -u - TCP-LISTEN:5012,reuseaddr; wait; cat {OVER}.sum",
-        stream(OVER, disk::IMAGE)
+        check::stream(OVER, disk::IMAGE)
     ))?;
     s.dom0()
         .until("ss -ltn | grep -q :5011 && ss -ltn | grep -q :5012", BRIEF)?;
     let there = s.guest.spawn_sh(&format!(
         "{} | nc {} 5011; wait; cat {OVER}.sum",
-        stream(OVER, "/tmp/data"),
+        check::stream(OVER, "/tmp/data"),
         net::DOM0
     ))?;
     let back = s
