@@ -75,6 +75,8 @@ impl Connection {
     /// # Errors
     ///
     /// There is not enough for one queue; nothing is left then.
+    // As a part of its caller it would take more stack than a function may.
+    #[inline(never)]
     pub(crate) fn open(
         dev: &xenbus::Device,
         netdev: &Device<Interface>,

@@ -40,11 +40,13 @@ fn attached(s: &Scene<'_>) -> Result<()> {
          xl network-attach {name} type=vif script=/run/companion/vif mac={MAC} bridge=xenbr1"
     ))?;
     let result = Interface::find(s).and_then(|interface| {
-        interface.uses_both()?;
-        interface.changes_count()?;
-        interface.hashes()?;
-        interface.follows_the_store()?;
-        interface.trusts_nobody()
+        interface.uses_both().context("a queue for each CPU")?;
+        interface.changes_count().context("more and fewer queues")?;
+        interface.hashes().context("hashes")?;
+        interface
+            .follows_the_store()
+            .context("what the toolstack changes")?;
+        interface.trusts_nobody().context("trusted=0")
     });
     dom0.sh(&format!(
         "xl network-detach {name} {MAC}; ip addr del {DOM0}/24 dev xenbr1"
