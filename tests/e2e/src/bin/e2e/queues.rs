@@ -42,9 +42,7 @@ fn attached(s: &Scene<'_>) -> Result<()> {
     let result = Interface::find(s).and_then(|interface| {
         interface.uses_both().context("a queue for each CPU")?;
         interface.changes_count().context("more and fewer queues")?;
-        if s.settings.is_long() {
-            interface.hashes().context("hashes")?;
-        }
+        interface.hashes().context("hashes")?;
         interface
             .follows_the_store()
             .context("what the toolstack changes")?;
