@@ -111,7 +111,7 @@ impl Steering {
         inner.table = table.or(inner.table);
         if inner.on {
             // A connection without a ring is about to be renewed.
-            let (Told::Yes | Told::NotHere) = inner.tell();
+            let _ = inner.tell();
         }
         Ok(())
     }
@@ -153,14 +153,8 @@ impl Inner {
         let queues = self.connection.as_ref().map_or(1, |to| to.queues);
         match self.table {
             Some(table) => table.map(|queue| even(queue, queues)),
-            None => {
-                let mut index = 0u32;
-                [(); TABLE].map(|()| {
-                    let queue = even(index, queues);
-                    index = index.wrapping_add(1);
-                    queue
-                })
-            }
+            // CAST: A few entries.
+            None => core::array::from_fn(|index| even(index as u32, queues)),
         }
     }
 }
