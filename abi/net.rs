@@ -16,6 +16,7 @@ pub mod features;
 pub mod gso;
 pub mod mac;
 pub mod merit;
+pub mod patience;
 pub mod plan;
 pub mod rx;
 pub mod share;

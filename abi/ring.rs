@@ -151,6 +151,12 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
         self.req_prod.wrapping_sub(self.req_published)
     }
 
+    /// Whether the back end has answered anything or asked for a notification since the ring was made; may be asked until it
+    /// has.
+    pub fn is_touched(&self) -> bool {
+        self.memory.load_u32(REQ_EVENT) != 1 || self.memory.load_u32(RSP_PROD) != 0
+    }
+
     /// The memory that the ring lies in.
     #[inline]
     pub fn memory(&self) -> &M {
@@ -324,6 +330,22 @@ mod tests {
                 assert_eq!(ring.take(), Ok(None));
                 assert_eq!(ring.arm(1), Ok(false));
             }
+        });
+    }
+
+    #[test]
+    fn a_backend_that_takes_nothing_is_known() {
+        with_ring(|mut ring, memory| {
+            ring.write(&1).unwrap();
+            assert!(ring.publish());
+            // It looked before the request was there.
+            memory.store_u32(REQ_EVENT, 1);
+            assert!(!ring.is_touched());
+            memory.store_u32(REQ_EVENT, 2);
+            assert!(ring.is_touched());
+            memory.store_u32(REQ_EVENT, 1);
+            memory.store_u32(RSP_PROD, 1);
+            assert!(ring.is_touched());
         });
     }
 

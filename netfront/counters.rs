@@ -51,6 +51,8 @@ counters! {
     TxDeferred = c"tx_deferred",
     /// Times that the stack found the queue stuck.
     TxTimeouts = c"tx_timeouts",
+    /// Connections given up because the backend took no packet.
+    TxIgnored = c"tx_ignored",
     /// Packets received.
     RxPackets = c"rx_packets",
     /// Bytes of them.

@@ -141,6 +141,13 @@ impl xenbus::Driver for Frontend {
             );
             return Err(EOPNOTSUPP);
         }
+        let mut queues = self.netdev.queues().iter();
+        if queues.any(|queue| queue.patience.connections() == 1) {
+            dev_warn!(
+                dev.as_ref(),
+                "the backend took no packet; the connection is replaced\n"
+            );
+        }
         self.netdev.driver().set_offer(&offer);
         self.take_over(Given::read(dev)?)?;
         // CAST: CPUs are few.

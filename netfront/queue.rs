@@ -13,7 +13,10 @@ use crate::{
     rx::RxRing,
     tx::TxRing, //
 };
-use abi::net::merit::Merit;
+use abi::net::{
+    merit::Merit,
+    patience::Patience, //
+};
 use evtchn::{
     Event,
     Handler, //
@@ -67,10 +70,11 @@ pub(crate) struct Queue {
     event: SpinLockIrq<Option<Event>>,
     /// Whether the backend had anything for us.
     merit: Merit,
-    /// The backend broke the rules: nothing is done until the connection has been replaced.
+    /// The backend broke the rules, or ignores us: nothing is done until the connection has been replaced.
     broken: Atomic<bool>,
     /// How often the stack found the queue stuck since the last answer.
     stuck: Atomic<u32>,
+    pub(crate) patience: Patience,
     dev: xenbus::Device,
     pub(crate) counters: Counters,
 }
@@ -97,6 +101,7 @@ impl Queue {
             merit: Merit::new(),
             broken: Atomic::new(false),
             stuck: Atomic::new(0),
+            patience: Patience::new(),
             dev,
             counters: Counters::new(),
         })
@@ -145,6 +150,10 @@ impl Queue {
             self.counters.add(Counter::TxDropped, 1);
             return Xmit::Done;
         };
+        if in_use.is_ignored(&self.patience) {
+            self.ignored();
+            return Xmit::Done;
+        }
         let mut found = 0;
         let sent = in_use.send(skb, queue, more, &mut found, &self.counters);
         drop(ring);
@@ -154,6 +163,17 @@ impl Queue {
             self.fail("transmit", &broken);
             Xmit::Done
         })
+    }
+
+    /// The backend takes nothing from this connection: perhaps from another one.
+    #[cold]
+    fn ignored(&self) {
+        if !self.broken.xchg(true, Relaxed) {
+            self.counters.add(Counter::TxIgnored, 1);
+            self.patience.lost();
+            self.dev.renew();
+        }
+        self.counters.add(Counter::TxDropped, 1);
     }
 
     /// The backend has answered so many slots of the transmit ring.

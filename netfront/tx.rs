@@ -18,6 +18,7 @@ use crate::{
 };
 use abi::{
     net::{
+        patience::Patience,
         plan::Terms,
         MAX_PACKET_SLOTS,
         RING_SLOTS, //
@@ -26,7 +27,13 @@ use abi::{
 };
 use evtchn::Notifier;
 use grant_table::GrantedPages;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
 use linux::net::{
     device::Xmit,
     queue::TxQueue,
@@ -50,6 +57,17 @@ pub(crate) struct TxRing {
     counted: usize,
     /// The backend has connected.
     pub(crate) started: bool,
+    first: First,
+}
+
+/// Whether the backend takes packets at all.
+enum First {
+    /// Nothing was sent yet.
+    None,
+    /// This long ago, and nothing was taken.
+    Sent(Instant<Monotonic>),
+    /// It does.
+    Taken,
 }
 
 impl TxRing {
@@ -65,7 +83,30 @@ impl TxRing {
             notifier,
             counted: 0,
             started: false,
+            first: First::None,
         })
+    }
+
+    /// A packet is to be sent: tells whether the backend has left those before it where they are, for as long as `patience`
+    /// allows.
+    #[inline]
+    pub(crate) fn is_ignored(&mut self, patience: &Patience) -> bool {
+        match self.first {
+            First::Taken => false,
+            First::None => {
+                self.first = First::Sent(Instant::now());
+                false
+            }
+            First::Sent(_) if self.out.ring.is_touched() => {
+                self.first = First::Taken;
+                patience.kept();
+                false
+            }
+            First::Sent(at) => {
+                let waited = at.elapsed().as_millis();
+                u64::try_from(waited).is_ok_and(|waited| waited >= patience.limit_ms())
+            }
+        }
     }
 
     /// Sends a packet, or drops it if it cannot be sent. Answers that it finds meanwhile add to `found`.

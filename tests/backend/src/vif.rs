@@ -53,6 +53,9 @@ pub(crate) struct Offer {
     /// Sends a hash with each packet, asked for or not.
     #[arg(long)]
     pub(crate) hash: bool,
+    /// Does not serve so many connections at first.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) ignore: u32,
 }
 
 /// One queue.
@@ -83,6 +86,8 @@ pub(crate) struct Vif {
     wanted: HashSet<[u8; 6]>,
     /// Neither direction is served.
     hung: bool,
+    /// Nor is it in this connection.
+    ignores: bool,
     sent: u64,
     received: u64,
     lost: u64,
@@ -112,6 +117,7 @@ impl Vif {
             filtered: false,
             wanted: HashSet::new(),
             hung: false,
+            ignores: false,
             sent: 0,
             received: 0,
             lost: 0,
@@ -164,7 +170,7 @@ impl Vif {
 
     /// Serves both directions of a queue.
     fn serve(&mut self, at: usize) -> Result<()> {
-        if self.hung {
+        if self.hung || self.ignores {
             return Ok(());
         }
         let Some(queue) = self.queues.get_mut(at).filter(|queue| !queue.broken) else {
@@ -291,6 +297,8 @@ impl Service for Vif {
             self.ring = Some((ring, self.events.bind(self.domain, remote)?));
         }
         self.script.reconnected();
+        self.ignores = self.offer.ignore > 0;
+        self.offer.ignore = self.offer.ignore.saturating_sub(1);
         Ok(())
     }
 
@@ -353,7 +361,7 @@ impl Service for Vif {
                 }
             };
             let taken = match self.queues.get_mut(at) {
-                Some(queue) if !self.hung => queue.rx.push(packet),
+                Some(queue) if !self.hung && !self.ignores => queue.rx.push(packet),
                 _ => false,
             };
             self.lost += u64::from(!taken);

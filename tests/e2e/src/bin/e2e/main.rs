@@ -45,9 +45,7 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 20] = [
-    // Fourteen connections to xen-netback, which now and then leaves the port of one pending and masked for ever.
-    "debian/network-queues",
+const LONG: [&str; 19] = [
     "debian/any-state-in-any-order",
     "debian/streams-go-on-without-their-interface",
     "debian/disk-is-swapped-to-while-it-reconnects",

@@ -70,6 +70,7 @@ pub(super) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("hostile/net-keeps-grants", keeps_grants),
         ("hostile/net-driver-gone-before-its-grants", driver_gone),
         ("hostile/net-dies", dies),
+        ("hostile/net-takes-nothing", takes_nothing),
     ]
 }
 
@@ -316,5 +317,18 @@ fn dies(s: &Scene<'_>) -> Result<()> {
         up(s)?;
         goes_through(s).context(other)?;
     }
+    detach(s, backend)
+}
+
+/// A backend that has connected and takes no packet, as Linux's does when the end of its first event is lost, is connected to
+/// again, and told of once.
+fn takes_nothing(s: &Scene<'_>) -> Result<()> {
+    const SAID: &str = "the backend took no packet; the connection is replaced";
+    let backend = attach(s, "--ignore 2")?;
+    let counts = backend.counts()?;
+    ensure!(counts.get("connections")? == 3, "{counts:?}");
+    let log = s.guest.sh("dmesg")?;
+    let said = log.lines().filter(|line| line.contains(SAID)).count();
+    ensure!(said == 1, "{said} times {SAID:?}:\n{log}");
     detach(s, backend)
 }
