@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A guest that the emulator lost: told from one that ended, or hangs, by a fault of its own.
+//!
+//! Where a hypervisor has VMRUN inject an interrupt, QEMU (11.1.3, `helper_vmrun`) delivers it and leaves its vector in the
+//! CPU's `exception_index`. If the CPU's thread is kicked before the guest's next exit, its loop takes that for an exception
+//! and interrupts the guest by the same vector again, interrupts on or off. At the first instruction of an entry, before
+//! `swapgs`, no kernel outlives that.
 
 use crate::domain::{Domain, BRIEF};
 
