@@ -77,6 +77,16 @@ pub(crate) fn ahead(dom0: &Domain, guest: &Domain) -> Result<Apart> {
     })
 }
 
+/// How far the system's clock is from dom0's now. Dom0 tells Xen its time every eleven minutes, and Xen's clock of the time of
+/// day jumps by as much as the word comes late: what lasts longer is compared by this.
+pub(crate) fn from_dom0(dom0: &Domain, guest: &Domain) -> Result<Apart> {
+    in_use(guest)?;
+    let server = dom0.spawn_sh(&format!("exec {AGENT} clock serve"))?;
+    let system = apart(guest, "")?;
+    server.stop()?;
+    Ok(system)
+}
+
 /// By how many nanoseconds the system's clock was ahead of Xen's as the module was loaded: it is not set back, and the
 /// module says so.
 fn lead(guest: &Domain) -> Result<i64> {

@@ -115,7 +115,7 @@ impl Place<'_> {
             "sha256sum /dev/zero & sha256sum /dev/zero & nc {} 5007 </dev/zero & wait",
             check::DOM0
         ))?;
-        let ahead = clock::ahead(self.dom0(), &guest)?;
+        let apart = clock::from_dom0(self.dom0(), &guest)?;
         // Dom0's end would be given up after a quarter of an hour by itself.
         let retries = "/proc/sys/net/ipv4/tcp_retries2";
         let usual = self
@@ -142,7 +142,7 @@ impl Place<'_> {
             .and_then(|_| busy.stop())
             .and_then(|_| sink.stop())
             .and_then(|_| load.end(self.dom0(), &guest))
-            .and_then(|()| clock::ahead(self.dom0(), &guest)?.agrees_with(&ahead, 0))
+            .and_then(|()| clock::from_dom0(self.dom0(), &guest)?.agrees_with(&apart, 0))
             .and_then(|()| check::dmesg_is_clean(&guest))
             .map_err(|why| explain(why, self.machine, &guest));
         guest.close();
