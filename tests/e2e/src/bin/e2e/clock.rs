@@ -12,7 +12,8 @@ const AGENT: &str = "/run/companion/agent";
 /// How far the guest's clocks may be from dom0's.
 const APART: Duration = Duration::from_millis(10);
 
-const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+/// The clock that a kernel goes by.
+pub(crate) const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 
 /// The timer of each CPU that is there, a line each.
 const TIMERS: &str = "for d in /sys/devices/system/clockevents/clockevent[0-9]*; do \
