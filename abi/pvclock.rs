@@ -64,31 +64,31 @@ impl TimeInfo {
     /// Copies a consistent snapshot from `offset` on. `None` if the writer did not come to an end.
     #[inline]
     pub fn read<M: Memory>(memory: &M, offset: usize) -> Option<Self> {
+        (0..ATTEMPTS).find_map(|_| Self::snapshot(memory, offset))
+    }
+
+    /// Copies what is there, if it is consistent.
+    #[inline]
+    fn snapshot<M: Memory>(memory: &M, offset: usize) -> Option<Self> {
         // Acquire: each word is read after those before it. A clock is read too often for a fence.
-        let word =
-            |index: usize| memory.load_acquire_u32(offset.wrapping_add(index.wrapping_mul(4)));
-        let double =
-            |index: usize| u64::from(word(index)) | u64::from(word(index.wrapping_add(1))) << 32;
-        for _ in 0..ATTEMPTS {
-            let version = word(0);
-            let (tsc_timestamp, system_time) = (double(2), double(4));
-            let tsc_to_system_mul = word(6);
-            let [tsc_shift, flags, pad @ ..] = word(7).to_le_bytes();
-            if version & 1 == 0 && memory.load_u32(offset) == version {
-                return Some(Self {
-                    version,
-                    pad0: 0,
-                    tsc_timestamp,
-                    system_time,
-                    tsc_to_system_mul,
-                    // CAST: The same eight bits.
-                    tsc_shift: tsc_shift as i8,
-                    flags,
-                    pad1: pad,
-                });
-            }
+        let [version, tsc_timestamp, system_time, rate] = memory.load_acquire_4_u64(offset);
+        // CAST: Padding is above it.
+        let version = version as u32;
+        if version & 1 != 0 || memory.load_u32(offset) != version {
+            return None;
         }
-        None
+        let [m0, m1, m2, m3, tsc_shift, flags, pad @ ..] = rate.to_le_bytes();
+        Some(Self {
+            version,
+            pad0: 0,
+            tsc_timestamp,
+            system_time,
+            tsc_to_system_mul: u32::from_le_bytes([m0, m1, m2, m3]),
+            // CAST: The same eight bits.
+            tsc_shift: tsc_shift as i8,
+            flags,
+            pad1: pad,
+        })
     }
 
     /// Nanoseconds since the guest's start when the TSC reads `tsc`.
@@ -288,11 +288,9 @@ fn shift(value: u64, by: i8) -> u64 {
 /// `(ticks << by) * mul >> 32`, in 64 bits.
 #[inline]
 fn scale(ticks: u64, mul: u32, by: i8) -> u64 {
-    let ticks = shift(ticks, by);
-    let mul = u64::from(mul);
-    // Neither product can overflow: both factors are below 2^32.
-    let low = (ticks & 0xffff_ffff).wrapping_mul(mul) >> 32;
-    (ticks >> 32).wrapping_mul(mul).wrapping_add(low)
+    let product = u128::from(shift(ticks, by)).wrapping_mul(u128::from(mul));
+    // CAST: The product is below 2^96.
+    (product >> 32) as u64
 }
 
 #[cfg(test)]

@@ -129,6 +129,9 @@ pub trait Memory {
     /// Exchanges 4 aligned bytes; fully ordered. Returns the old value.
     fn swap_u32(&self, offset: usize, value: u32) -> u32;
 
+    /// Loads four times 8 aligned bytes, one after the other, each ordered before all later accesses.
+    fn load_acquire_4_u64(&self, offset: usize) -> [u64; 4];
+
     /// Loads 8 aligned bytes.
     fn load_u64(&self, offset: usize) -> u64;
 
@@ -196,6 +199,7 @@ forward! {
     fetch_or_u32(offset: usize, mask: u32) -> u32;
     fetch_and_u32(offset: usize, mask: u32) -> u32;
     swap_u32(offset: usize, value: u32) -> u32;
+    load_acquire_4_u64(offset: usize) -> [u64; 4];
     load_u64(offset: usize) -> u64;
     store_u64(offset: usize, value: u64);
     fetch_or_u64(offset: usize, mask: u64) -> u64;
@@ -238,7 +242,7 @@ impl RawMemory {
     fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
         let end = offset.checked_add(size_of::<T>());
         let inside = matches!(end, Some(end) if end <= self.size)
-            && offset & size_of::<T>().wrapping_sub(1) == 0;
+            && offset & align_of::<T>().wrapping_sub(1) == 0;
         debug_assert!(
             inside,
             "access of {} bytes at {offset} in {}",
@@ -387,6 +391,17 @@ impl Memory for RawMemory {
         AtomicU64: fetch_or_u64(mask: u64) -> u64 = |cell| cell.fetch_or(mask, Ordering::SeqCst), else 0;
         AtomicU64: fetch_and_u64(mask: u64) -> u64 = |cell| cell.fetch_and(mask, Ordering::SeqCst), else 0;
         AtomicU64: swap_u64(value: u64) -> u64 = |cell| cell.swap(value, Ordering::SeqCst), else 0;
+    }
+
+    #[inline]
+    fn load_acquire_4_u64(&self, offset: usize) -> [u64; 4] {
+        match self.at::<[AtomicU64; 4]>(offset) {
+            // SAFETY: As for a single one.
+            Some(pointer) => unsafe { pointer.as_ref() }
+                .each_ref()
+                .map(|cell| cell.load(Ordering::Acquire)),
+            None => [0; 4],
+        }
     }
 
     #[inline]

@@ -29,14 +29,25 @@ use linux::{
 };
 use xen_core::SharedInfo;
 
+/// Where the record of vCPU 0 is.
+// CAST: In a page.
+const RECORD: u32 = VCPU_TIME as u32;
+
 /// No vCPU.
 const NONE: u32 = u32::MAX;
+
+/// What is known of a CPU.
+struct Cpu {
+    /// Its vCPU, [`NONE`] before it was first online.
+    vcpu: AtomicU32,
+    /// Where its record is in the shared info page, that of vCPU 0 before.
+    record: AtomicU32,
+}
 
 /// The records of all vCPUs.
 pub(crate) struct Records {
     shared_info: SharedInfo,
-    /// The vCPU of each CPU, [`NONE`] before it was first online.
-    vcpus: KVec<AtomicU32>,
+    cpus: KVec<Cpu>,
     last: Monotonic,
 }
 
@@ -49,7 +60,10 @@ impl Records {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let records = Self {
             shared_info: xen_core::shared_info()?,
-            vcpus: filled(cpu::count() as usize, || AtomicU32::new(NONE))?,
+            cpus: filled(cpu::count() as usize, || Cpu {
+                vcpu: AtomicU32::new(NONE),
+                record: AtomicU32::new(RECORD),
+            })?,
             last: Monotonic::new(),
         };
         Ok(Arc::new(records, GFP_KERNEL)?)
@@ -58,7 +72,7 @@ impl Records {
     /// The vCPU of `cpu`, if that is known.
     #[inline]
     pub(crate) fn vcpu(&self, cpu: u32) -> Option<VcpuId> {
-        let vcpu = self.vcpus.get(cpu as usize)?.load(Ordering::Relaxed);
+        let vcpu = self.cpus.get(cpu as usize)?.vcpu.load(Ordering::Relaxed);
         (vcpu != NONE).then_some(VcpuId(vcpu))
     }
 
@@ -66,19 +80,21 @@ impl Records {
     pub(crate) fn learn(&self, cpu: u32) -> Option<VcpuId> {
         let vcpu = xen_core::vcpu_id()?;
         // The first 32 vCPUs have their records in the page; the others read the time from the first's.
-        let known = vcpu_info::offset(vcpu).map_or(VcpuId(0), |_| vcpu);
-        self.vcpus
-            .get(cpu as usize)?
-            .store(known.0, Ordering::Relaxed);
+        let (known, base) = vcpu_info::offset(vcpu).map_or((VcpuId(0), 0), |base| (vcpu, base));
+        let cpu = self.cpus.get(cpu as usize)?;
+        cpu.vcpu.store(known.0, Ordering::Relaxed);
+        // CAST: It is in a page.
+        let record = RECORD.wrapping_add(base as u32);
+        cpu.record.store(record, Ordering::Relaxed);
         Some(vcpu)
     }
 
     /// The record of a CPU.
     #[inline]
     fn of(&self, cpu: u32) -> Option<TimeInfo> {
-        let vcpu = self.vcpu(cpu).unwrap_or(VcpuId(0));
-        let offset = vcpu_info::offset(vcpu)?.wrapping_add(VCPU_TIME);
-        TimeInfo::read(&*self.shared_info, offset)
+        let known = self.cpus.get(cpu as usize);
+        let offset = known.map_or(RECORD, |cpu| cpu.record.load(Ordering::Relaxed));
+        TimeInfo::read(&*self.shared_info, offset as usize)
     }
 
     /// The record of the current CPU.
@@ -87,7 +103,7 @@ impl Records {
     }
 
     /// The system time: nanoseconds since the guest was made. It never goes back, on whatever CPU. In any context.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn now(&self) -> u64 {
         // The record of the TSC's own CPU, though this may run on another one by then. If Xen has written meanwhile, the
         // TSC is behind the record, and the record's own time is the answer.

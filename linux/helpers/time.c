@@ -18,7 +18,10 @@ u64 oxen_helper_rdtsc_ordered(void)
 	return rdtsc_ordered();
 }
 
-/* The callers read a clock, which tracing does too. */
+/*
+ * The callers read a clock, which tracing does too. RDTSCP would do, but KVM
+ * leaves its guest's number in TSC_AUX until it returns to user space.
+ */
 u64 oxen_helper_tsc_here(u32 *cpu)
 {
 	u64 tsc;

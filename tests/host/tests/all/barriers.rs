@@ -204,6 +204,14 @@ fn clock() {
         ]
     );
     let read = trace(&page, || assert!(TimeInfo::read(&&page, 0).is_some()));
-    let words = [0, 8, 12, 16, 20, 24, 28].map(|at| Access::Acquire(at, 4));
-    assert_eq!(read.split_last(), Some((&Access::Load(0, 4), &words[..])));
+    assert_eq!(
+        read,
+        [
+            Access::Acquire(0, 8),
+            Access::Acquire(8, 8),
+            Access::Acquire(16, 8),
+            Access::Acquire(24, 8),
+            Access::Load(0, 4),
+        ]
+    );
 }
