@@ -151,8 +151,7 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
         self.req_prod.wrapping_sub(self.req_published)
     }
 
-    /// Whether the back end has answered anything or asked for a notification since the ring was made; may be asked until it
-    /// has.
+    /// Whether the back end has taken any request. Only until it has: later the indices may have come round.
     pub fn is_touched(&self) -> bool {
         self.memory.load_u32(REQ_EVENT) != 1 || self.memory.load_u32(RSP_PROD) != 0
     }

@@ -396,7 +396,8 @@ impl Memory for RawMemory {
     #[inline]
     fn load_acquire_4_u64(&self, offset: usize) -> [u64; 4] {
         match self.at::<[AtomicU64; 4]>(offset) {
-            // SAFETY: As for a single one.
+            // SAFETY: By the invariant of the type the pointer is valid for all four and aligned; atomics may be shared with
+            // a peer.
             Some(pointer) => unsafe { pointer.as_ref() }
                 .each_ref()
                 .map(|cell| cell.load(Ordering::Acquire)),

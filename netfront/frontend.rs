@@ -141,8 +141,8 @@ impl xenbus::Driver for Frontend {
             );
             return Err(EOPNOTSUPP);
         }
-        let mut queues = self.netdev.queues().iter();
-        if queues.any(|queue| queue.patience.connections() == 1) {
+        let queues = self.netdev.queues().iter();
+        if queues.filter(|queue| queue.patience.take_news()).count() != 0 {
             dev_warn!(
                 dev.as_ref(),
                 "the backend took no packet; the connection is replaced\n"

@@ -151,6 +151,7 @@ impl Queue {
             return Xmit::Done;
         };
         if in_use.is_ignored(&self.patience) {
+            drop(ring);
             self.ignored();
             return Xmit::Done;
         }

@@ -103,6 +103,7 @@ impl Records {
     }
 
     /// The system time: nanoseconds since the guest was made. It never goes back, on whatever CPU. In any context.
+    // A program's reading of the clock ends here, so the call from the clocksource is spared.
     #[inline(always)]
     pub(crate) fn now(&self) -> u64 {
         // The record of the TSC's own CPU, though this may run on another one by then. If Xen has written meanwhile, the

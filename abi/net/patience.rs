@@ -7,6 +7,7 @@
 //! A backend may also have a reason, such as an interface that is down, so each one is waited for twice as long as the last.
 
 use core::sync::atomic::{
+    AtomicBool,
     AtomicU32,
     Ordering, //
 };
@@ -19,33 +20,42 @@ const DOUBLINGS: u32 = 4;
 
 /// Connections in a row of which the backend took no packet.
 #[derive(Debug, Default)]
-pub struct Patience(AtomicU32);
+pub struct Patience {
+    connections: AtomicU32,
+    /// The first of them is to be told of.
+    news: AtomicBool,
+}
 
 impl Patience {
     /// None yet.
     pub const fn new() -> Self {
-        Self(AtomicU32::new(0))
+        Self {
+            connections: AtomicU32::new(0),
+            news: AtomicBool::new(false),
+        }
     }
 
     /// Milliseconds after which a connection is given up, counted from its first packet.
     pub fn limit_ms(&self) -> u64 {
-        FIRST_MS << self.connections().min(DOUBLINGS)
+        FIRST_MS << self.connections.load(Ordering::Relaxed).min(DOUBLINGS)
     }
 
     /// A connection was given up.
     pub fn lost(&self) {
-        let next = self.connections().saturating_add(1);
-        self.0.store(next, Ordering::Relaxed);
+        let before = self.connections.load(Ordering::Relaxed);
+        self.news.fetch_or(before == 0, Ordering::Relaxed);
+        self.connections
+            .store(before.saturating_add(1), Ordering::Relaxed);
     }
 
     /// The backend has taken something.
     pub fn kept(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.connections.store(0, Ordering::Relaxed);
     }
 
-    /// How many connections in a row were given up.
-    pub fn connections(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+    /// Whether somebody should be told that connections are given up: once for all that follow each other.
+    pub fn take_news(&self) -> bool {
+        self.news.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -64,6 +74,20 @@ mod tests {
         assert_eq!(limits[..5], [3_000, 6_000, 12_000, 24_000, 48_000]);
         assert!(limits[5..].iter().all(|&limit| limit == 48_000));
         patience.kept();
-        assert_eq!((patience.limit_ms(), patience.connections()), (3_000, 0));
+        assert_eq!(patience.limit_ms(), 3_000);
+    }
+
+    #[test]
+    fn the_first_of_a_row_is_told_once() {
+        let patience = Patience::new();
+        assert!(!patience.take_news());
+        for _ in 0..2 {
+            patience.lost();
+            assert!(patience.take_news());
+            assert!(!patience.take_news());
+            patience.lost();
+            assert!(!patience.take_news());
+            patience.kept();
+        }
     }
 }
