@@ -67,14 +67,15 @@ impl TimeInfo {
         (0..ATTEMPTS).find_map(|_| Self::snapshot(memory, offset))
     }
 
-    /// Copies what is there, if it is consistent.
+    /// Copies a snapshot from `offset` on, unless the writer is at it.
     #[inline]
-    fn snapshot<M: Memory>(memory: &M, offset: usize) -> Option<Self> {
-        // Acquire: each word is read after those before it. A clock is read too often for a fence.
-        let [version, tsc_timestamp, system_time, rate] = memory.load_acquire_4_u64(offset);
+    pub fn snapshot<M: Memory>(memory: &M, offset: usize) -> Option<Self> {
+        let [version, tsc_timestamp, system_time, rate, after] =
+            memory.load_4_u64_and_first(offset);
         // CAST: Padding is above it.
         let version = version as u32;
-        if version & 1 != 0 || memory.load_u32(offset) != version {
+        // CAST: As above.
+        if version & 1 != 0 || after as u32 != version {
             return None;
         }
         let [m0, m1, m2, m3, tsc_shift, flags, pad @ ..] = rate.to_le_bytes();

@@ -129,8 +129,8 @@ pub trait Memory {
     /// Exchanges 4 aligned bytes; fully ordered. Returns the old value.
     fn swap_u32(&self, offset: usize, value: u32) -> u32;
 
-    /// Loads four times 8 aligned bytes, one after the other, each ordered before all later accesses.
-    fn load_acquire_4_u64(&self, offset: usize) -> [u64; 4];
+    /// Loads four times 8 aligned bytes and the first of them once more, one after the other.
+    fn load_4_u64_and_first(&self, offset: usize) -> [u64; 5];
 
     /// Loads 8 aligned bytes.
     fn load_u64(&self, offset: usize) -> u64;
@@ -199,7 +199,7 @@ forward! {
     fetch_or_u32(offset: usize, mask: u32) -> u32;
     fetch_and_u32(offset: usize, mask: u32) -> u32;
     swap_u32(offset: usize, value: u32) -> u32;
-    load_acquire_4_u64(offset: usize) -> [u64; 4];
+    load_4_u64_and_first(offset: usize) -> [u64; 5];
     load_u64(offset: usize) -> u64;
     store_u64(offset: usize, value: u64);
     fetch_or_u64(offset: usize, mask: u64) -> u64;
@@ -235,6 +235,17 @@ impl RawMemory {
     pub const unsafe fn new(base: NonNull<u8>, size: usize) -> Self {
         // INVARIANT: By the safety requirements.
         Self { base, size }
+    }
+
+    /// Another value for the same mapping.
+    ///
+    /// # Safety
+    ///
+    /// The mapping stays until that is dropped too.
+    #[inline]
+    pub const unsafe fn again(&self) -> Self {
+        // INVARIANT: By the invariant of the type and the safety requirement.
+        Self { ..*self }
     }
 
     /// Returns a pointer to the `T` at `offset` if it lies inside and is aligned.
@@ -394,15 +405,14 @@ impl Memory for RawMemory {
     }
 
     #[inline]
-    fn load_acquire_4_u64(&self, offset: usize) -> [u64; 4] {
-        match self.at::<[AtomicU64; 4]>(offset) {
-            // SAFETY: By the invariant of the type the pointer is valid for all four and aligned; atomics may be shared with
-            // a peer.
-            Some(pointer) => unsafe { pointer.as_ref() }
-                .each_ref()
-                .map(|cell| cell.load(Ordering::Acquire)),
-            None => [0; 4],
-        }
+    fn load_4_u64_and_first(&self, offset: usize) -> [u64; 5] {
+        let Some(pointer) = self.at::<[AtomicU64; 4]>(offset) else {
+            return [0; 5];
+        };
+        // SAFETY: By the invariant of the type the pointer is valid for all four and aligned; atomics may be shared with a
+        // peer.
+        let [first, second, third, fourth] = unsafe { pointer.as_ref() };
+        [first, second, third, fourth, first].map(|cell| cell.load(Ordering::Acquire))
     }
 
     #[inline]

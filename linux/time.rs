@@ -10,28 +10,11 @@
 pub mod clockevent;
 pub mod clocksource;
 pub mod ptp;
+mod tsc;
 pub mod wall;
 
-use crate::bindings;
-
-/// Reads the TSC, not before what comes before it has been done.
-#[inline]
-pub fn tsc() -> u64 {
-    // SAFETY: Every CPU of 64 bits has a TSC.
-    unsafe { bindings::rdtsc_ordered() }
-}
-
-/// Reads the TSC of the CPU that this runs on, and tells which that was. For any context, and for what tracing itself calls.
-#[inline]
-pub fn tsc_here() -> (u64, u32) {
-    let mut cpu = 0;
-    // SAFETY: Every CPU of 64 bits has a TSC; the number is valid for writes.
-    let tsc = unsafe { bindings::tsc_here(&mut cpu) };
-    (tsc, cpu)
-}
-
-/// Tells whether the kernel takes the TSC for a clock that never stops and agrees on all CPUs.
-pub fn kernel_trusts_tsc() -> bool {
-    // SAFETY: The function has no requirements.
-    unsafe { bindings::kernel_trusts_tsc() }
-}
+pub use tsc::{
+    kernel_trusts_tsc,
+    tsc,
+    TscHere, //
+};

@@ -24,7 +24,7 @@ use kernel::{
 };
 use linux::{
     cpu,
-    time::tsc_here,
+    time::TscHere,
     vec::filled, //
 };
 use xen_core::SharedInfo;
@@ -36,19 +36,19 @@ const RECORD: u32 = VCPU_TIME as u32;
 /// No vCPU.
 const NONE: u32 = u32::MAX;
 
-/// What is known of a CPU.
-struct Cpu {
-    /// Its vCPU, [`NONE`] before it was first online.
-    vcpu: AtomicU32,
-    /// Where its record is in the shared info page, that of vCPU 0 before.
-    record: AtomicU32,
-}
+/// So many CPUs have records of their own that are looked at; the others read the time from the first's.
+const NEAR: usize = 32;
 
 /// The records of all vCPUs.
+// In one piece and without pointers to follow: a clock is read more often than anything else here.
 pub(crate) struct Records {
     shared_info: SharedInfo,
-    cpus: KVec<Cpu>,
+    tsc: TscHere,
     last: Monotonic,
+    /// Where the record of each CPU is in the shared info page, that of vCPU 0 before it was first online.
+    offsets: [AtomicU32; NEAR],
+    /// The vCPU of each CPU, [`NONE`] before it was first online.
+    vcpus: KVec<AtomicU32>,
 }
 
 impl Records {
@@ -60,11 +60,10 @@ impl Records {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let records = Self {
             shared_info: xen_core::shared_info()?,
-            cpus: filled(cpu::count() as usize, || Cpu {
-                vcpu: AtomicU32::new(NONE),
-                record: AtomicU32::new(RECORD),
-            })?,
+            tsc: TscHere::new(),
             last: Monotonic::new(),
+            offsets: [const { AtomicU32::new(RECORD) }; NEAR],
+            vcpus: filled(cpu::count() as usize, || AtomicU32::new(NONE))?,
         };
         Ok(Arc::new(records, GFP_KERNEL)?)
     }
@@ -72,29 +71,36 @@ impl Records {
     /// The vCPU of `cpu`, if that is known.
     #[inline]
     pub(crate) fn vcpu(&self, cpu: u32) -> Option<VcpuId> {
-        let vcpu = self.cpus.get(cpu as usize)?.vcpu.load(Ordering::Relaxed);
+        let vcpu = self.vcpus.get(cpu as usize)?.load(Ordering::Relaxed);
         (vcpu != NONE).then_some(VcpuId(vcpu))
     }
 
     /// Learns which vCPU the current CPU is.
     pub(crate) fn learn(&self, cpu: u32) -> Option<VcpuId> {
         let vcpu = xen_core::vcpu_id()?;
-        // The first 32 vCPUs have their records in the page; the others read the time from the first's.
-        let (known, base) = vcpu_info::offset(vcpu).map_or((VcpuId(0), 0), |base| (vcpu, base));
-        let cpu = self.cpus.get(cpu as usize)?;
-        cpu.vcpu.store(known.0, Ordering::Relaxed);
-        // CAST: It is in a page.
-        let record = RECORD.wrapping_add(base as u32);
-        cpu.record.store(record, Ordering::Relaxed);
+        self.vcpus
+            .get(cpu as usize)?
+            .store(vcpu.0, Ordering::Relaxed);
+        // The first 32 vCPUs have their records in the page.
+        if let (Some(offset), Some(base)) =
+            (self.offsets.get(cpu as usize), vcpu_info::offset(vcpu))
+        {
+            // CAST: It is in a page.
+            offset.store(RECORD.wrapping_add(base as u32), Ordering::Relaxed);
+        }
         Some(vcpu)
     }
 
+    /// Where the record of a CPU is.
+    #[inline(always)]
+    fn offset(&self, cpu: u32) -> usize {
+        let known = self.offsets.get(cpu as usize);
+        known.map_or(RECORD, |offset| offset.load(Ordering::Relaxed)) as usize
+    }
+
     /// The record of a CPU.
-    #[inline]
     fn of(&self, cpu: u32) -> Option<TimeInfo> {
-        let known = self.cpus.get(cpu as usize);
-        let offset = known.map_or(RECORD, |cpu| cpu.record.load(Ordering::Relaxed));
-        TimeInfo::read(&*self.shared_info, offset as usize)
+        TimeInfo::read(&*self.shared_info, self.offset(cpu))
     }
 
     /// The record of the current CPU.
@@ -103,17 +109,39 @@ impl Records {
     }
 
     /// The system time: nanoseconds since the guest was made. It never goes back, on whatever CPU. In any context.
-    // A program's reading of the clock ends here, so the call from the clocksource is spared.
     #[inline(always)]
     pub(crate) fn now(&self) -> u64 {
-        // The record of the TSC's own CPU, though this may run on another one by then. If Xen has written meanwhile, the
-        // TSC is behind the record, and the record's own time is the answer.
-        let (tsc, cpu) = tsc_here();
+        // Every reading of the clock ends here: nothing is called on the usual way.
+        self.at_once().unwrap_or_else(|| self.patiently())
+    }
+
+    /// The system time, unless Xen writes just now or the CPU is in doubt.
+    #[inline(always)]
+    fn at_once(&self) -> Option<u64> {
+        let (tsc, cpu) = self.tsc.at_once()?;
+        let record = TimeInfo::snapshot(&*self.shared_info, self.offset(cpu))?;
+        Some(self.tell(&record, tsc))
+    }
+
+    #[cold]
+    fn patiently(&self) -> u64 {
+        let (tsc, cpu) = self.tsc.held();
         match self.of(cpu) {
-            Some(record) if record.is_tsc_stable() => record.nanoseconds(tsc),
-            Some(record) => self.last.tell(record.nanoseconds(tsc)),
+            Some(record) => self.tell(&record, tsc),
             // Xen does not write for that long; if it did, time would stand still.
             None => self.last.tell(0),
+        }
+    }
+
+    /// The record is that of the TSC's own CPU, though this may run on another one by now. If Xen has written in between,
+    /// the TSC is behind the record, and the record's own time is the answer.
+    #[inline(always)]
+    fn tell(&self, record: &TimeInfo, tsc: u64) -> u64 {
+        let now = record.nanoseconds(tsc);
+        if record.is_tsc_stable() {
+            now
+        } else {
+            self.last.tell(now)
         }
     }
 

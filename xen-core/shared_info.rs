@@ -23,8 +23,27 @@ use linux::power::shutdown::Shutdown;
 /// The shared info page, which is `abi::shared::Memory`.
 ///
 /// It goes away with the last clone, at the latest when this module is unloaded.
-#[derive(Clone)]
-pub struct SharedInfo(Arc<XenFrames>);
+pub struct SharedInfo {
+    /// Beside its owner: whoever reads the time or events is spared a look there.
+    memory: RawMemory,
+    frames: Arc<XenFrames>,
+}
+
+impl SharedInfo {
+    fn new(frames: Arc<XenFrames>) -> Self {
+        Self {
+            // SAFETY: The frames stay mapped as long as they are owned, here too.
+            memory: unsafe { frames.memory().again() },
+            frames,
+        }
+    }
+}
+
+impl Clone for SharedInfo {
+    fn clone(&self) -> Self {
+        Self::new(self.frames.clone())
+    }
+}
 
 kernel::sync::global_lock! {
     // SAFETY: Initialised at the start of the module's `init`.
@@ -36,7 +55,7 @@ impl Deref for SharedInfo {
 
     #[inline]
     fn deref(&self) -> &RawMemory {
-        self.0.memory()
+        &self.memory
     }
 }
 
@@ -53,13 +72,13 @@ pub fn shared_info() -> Result<SharedInfo> {
 pub(crate) fn map() -> Result<SharedInfo> {
     let frames = XenFrames::new(Space::SharedInfo, 0, 1)
         .inspect_err(|error| pr_err!("Xen does not map its shared info page ({error:?}).\n"))?;
-    Ok(SharedInfo(Arc::new(frames, GFP_KERNEL)?))
+    Ok(SharedInfo::new(Arc::new(frames, GFP_KERNEL)?))
 }
 
 impl Shutdown for SharedInfo {
     /// The next kernel takes the page for RAM. Nobody here reads the time or events any more.
     fn shutdown(&self) {
-        if let Err(error) = self.0.give_back() {
+        if let Err(error) = self.frames.give_back() {
             pr_err!("Xen does not take its shared info page back ({error:?}).\n");
         }
     }
@@ -68,7 +87,7 @@ impl Shutdown for SharedInfo {
 impl Resume for SharedInfo {
     fn resume(&self, wake: Wake) {
         if wake == Wake::Resumed {
-            if let Err(error) = self.0.remap(Space::SharedInfo, 0) {
+            if let Err(error) = self.frames.remap(Space::SharedInfo, 0) {
                 pr_err!("Xen does not map its shared info page again ({error:?}).\n");
             }
         }

@@ -50,7 +50,7 @@ impl<F: FnMut(&RawMemory)> Memory for Raced<'_, F> {
         fetch_or_u32(offset: usize, mask: u32) -> u32;
         fetch_and_u32(offset: usize, mask: u32) -> u32;
         swap_u32(offset: usize, value: u32) -> u32;
-        load_acquire_4_u64(offset: usize) -> [u64; 4];
+        load_4_u64_and_first(offset: usize) -> [u64; 5];
         load_u64(offset: usize) -> u64;
         store_u64(offset: usize, value: u64);
         fetch_or_u64(offset: usize, mask: u64) -> u64;

@@ -18,10 +18,13 @@ u64 oxen_helper_rdtsc_ordered(void)
 	return rdtsc_ordered();
 }
 
-/*
- * The callers read a clock, which tracing does too. RDTSCP would do, but KVM
- * leaves its guest's number in TSC_AUX until it returns to user space.
- */
+/* Where it is so, the kernel keeps each CPU's number in its TSC_AUX. */
+bool oxen_helper_has_rdtscp(void)
+{
+	return boot_cpu_has(X86_FEATURE_RDTSCP);
+}
+
+/* The callers read a clock, which tracing does too. */
 u64 oxen_helper_tsc_here(u32 *cpu)
 {
 	u64 tsc;

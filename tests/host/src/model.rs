@@ -178,8 +178,8 @@ impl Memory for Cells {
         old
     }
 
-    fn load_acquire_4_u64(&self, offset: usize) -> [u64; 4] {
-        [0, 8, 16, 24].map(|at| self.at64(offset + at).load(Ordering::Acquire))
+    fn load_4_u64_and_first(&self, offset: usize) -> [u64; 5] {
+        [0, 8, 16, 24, 0].map(|at| self.at64(offset + at).load(Ordering::Acquire))
     }
 
     fn load_u64(&self, offset: usize) -> u64 {

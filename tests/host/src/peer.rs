@@ -236,8 +236,8 @@ impl<A: Adversary> Memory for Peer<A> {
         self.put(offset, value.to_le_bytes(), Access::Release);
     }
 
-    fn load_acquire_4_u64(&self, offset: usize) -> [u64; 4] {
-        [0, 8, 16, 24].map(|at| u64::from_le_bytes(self.get(offset + at, Access::Acquire)))
+    fn load_4_u64_and_first(&self, offset: usize) -> [u64; 5] {
+        [0, 8, 16, 24, 0].map(|at| u64::from_le_bytes(self.get(offset + at, Access::Acquire)))
     }
 
     fn load_u64(&self, offset: usize) -> u64 {

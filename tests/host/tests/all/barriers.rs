@@ -211,7 +211,7 @@ fn clock() {
             Access::Acquire(8, 8),
             Access::Acquire(16, 8),
             Access::Acquire(24, 8),
-            Access::Load(0, 4),
+            Access::Acquire(0, 8),
         ]
     );
 }
