@@ -8,7 +8,7 @@ use crate::guest::{GuestConfig, Kind};
 use crate::link::Link;
 use crate::lost;
 use crate::progress::progress;
-use crate::watch::Watch;
+use crate::watch::{Looks, Watch};
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -314,10 +314,13 @@ impl Companion {
     ///
     /// # Errors
     ///
-    /// When there is no such guest, or its agent is silent.
+    /// When there is no such guest, the emulator has lost it, or its agent is silent.
     pub fn guest(&self, name: &str, limit: Duration) -> Result<Domain> {
-        let link = Link::guest(self.port, &GuestConfig::agent_socket(name), limit, || None)
+        let looks = Looks::new(&self.dom0, name);
+        let socket = GuestConfig::agent_socket(name);
+        let link = Link::guest(self.port, &socket, limit, || looks.lost())
             .with_context(|| format!("guest {name}"))?;
+        looks.guard(link.clone());
         Ok(Domain::new(name, link))
     }
 

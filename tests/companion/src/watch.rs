@@ -6,8 +6,9 @@ use crate::domain::Domain;
 use crate::link::{Job, JobEvent, Link};
 use crate::lost::lost;
 use anyhow::Result;
+use std::cell::Cell;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a guest that something is asked of may be silent before its processors are looked at.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -39,6 +40,48 @@ fn told(words: &str) -> String {
         .chain(cause)
         .collect::<Vec<_>>()
         .join(" | ")
+}
+
+/// Looks at the processors of a guest that is silent, every now and then, whether the emulator has lost it.
+pub(crate) struct Looks {
+    dom0: Domain,
+    name: String,
+    last: Cell<Instant>,
+}
+
+impl Looks {
+    /// The guest is heard now.
+    pub(crate) fn new(dom0: &Domain, name: &str) -> Looks {
+        Looks {
+            dom0: dom0.clone(),
+            name: name.into(),
+            last: Cell::new(Instant::now()),
+        }
+    }
+
+    /// How it was lost, if it is time for a look and it was.
+    pub(crate) fn lost(&self) -> Option<String> {
+        if self.last.get().elapsed() < SILENCE {
+            return None;
+        }
+        let how = lost(&self.dom0, &self.name);
+        self.last.set(Instant::now());
+        how
+    }
+
+    /// Ends the session of `link` when the emulator has lost the guest.
+    pub(crate) fn guard(self, link: Link) {
+        thread::spawn(move || {
+            while !link.is_closed() {
+                thread::sleep(Duration::from_secs(1));
+                if link.silent_for() >= SILENCE {
+                    if let Some(how) = self.lost() {
+                        link.end(&how);
+                    }
+                }
+            }
+        });
+    }
 }
 
 /// Looks out, in dom0, for the first sign that a guest has ended.
