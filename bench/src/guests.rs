@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Size in MiB of the disk in a file.
 const DISK: u32 = 64;
+/// Seconds that a guest takes to boot, about.
+pub(crate) const SECONDS: u32 = 30;
 /// How long a guest that goes on is left alone before it is measured.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -140,13 +142,24 @@ impl Arena<'_> {
             running: None,
             ended: Vec::new(),
         };
+        arena.anew()?;
+        Ok(arena)
+    }
+
+    /// Boots both guests, in place of those that there are; both are paused then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub(crate) fn anew(&mut self) -> Result<()> {
+        self.running = None;
         for side in Side::BOTH {
-            if let Err(why) = arena.boot(side) {
-                let how = machine.lost(side.guest()).ok_or(why)?;
-                arena.again(side, &how)?;
+            if let Err(why) = self.boot(side) {
+                let how = self.machine.lost(side.guest()).ok_or(why)?;
+                self.again(side, &how)?;
             }
         }
-        Ok(arena)
+        Ok(())
     }
 
     /// Boots a guest; it is paused then.

@@ -82,7 +82,12 @@ fn minutes(settings: &Settings, workloads: &[&Workload]) -> u32 {
                 return resume::SECONDS * 2 * settings.pairs;
             }
             let idle = matches!(workload.kind, Kind::Idle);
-            let run = settings.seconds.max(if idle { traced::IDLE } else { 0 }) + 6;
+            let boots = if workload.is_short() {
+                guests::SECONDS
+            } else {
+                0
+            };
+            let run = settings.seconds.max(if idle { traced::IDLE } else { 0 }) + 6 + boots;
             run * 2 * settings.pairs + if idle { 0 } else { run * 4 }
         })
         .sum();
@@ -155,6 +160,9 @@ fn pairs(
     let idle = matches!(workload.kind, Kind::Idle);
     let resumes = matches!(workload.kind, Kind::Resume);
     for pair in 0..settings.pairs {
+        if workload.is_short() && pair != 0 {
+            arena.anew()?;
+        }
         let mut order = Side::BOTH;
         // What drifts on the host then helps neither, and guests change places half as often.
         if pair % 2 == 1 {
