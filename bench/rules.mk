@@ -4,7 +4,7 @@
 
 .PHONY: bench
 
-## make bench            Oxen against the in-tree C frontends in one boot, times and VM exits: half an hour;
+## make bench            Oxen against the in-tree C frontends in one boot, times and VM exits: up to an hour;
 ##                       BENCH="clock pipe-2cpu" for some workloads, ARGS="--pairs 9 --markdown"; results in build/bench
 ##
 
