@@ -60,7 +60,7 @@ impl Records {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let records = Self {
             shared_info: xen_core::shared_info()?,
-            tsc: TscHere::new(),
+            tsc: TscHere::find(),
             last: Monotonic::new(),
             offsets: [const { AtomicU32::new(RECORD) }; NEAR],
             vcpus: filled(cpu::count() as usize, || AtomicU32::new(NONE))?,

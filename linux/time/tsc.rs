@@ -25,7 +25,7 @@ pub struct TscHere {
 
 impl TscHere {
     /// Finds the best way.
-    pub fn new() -> Self {
+    pub fn find() -> Self {
         // INVARIANT: The function tells it.
         Self {
             // SAFETY: The function has no requirements.
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn each_way_names_the_cpu() -> Result {
         let named = Named {
-            here: TscHere::new(),
+            here: TscHere::find(),
             asked: Atomic::new(0),
             held: Atomic::new(0),
             at_once: Atomic::new(0),
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn no_way_goes_back() {
-        let here = TscHere::new();
+        let here = TscHere::find();
         let mut last = 0;
         for _ in 0..1000 {
             let at_once = here.at_once().map(|(tsc, _)| tsc);
