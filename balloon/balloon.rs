@@ -22,7 +22,8 @@ use kernel::{
 use linux::{
     mm::oom::Notifier,
     module::or_idle,
-    power::shutdown::UntilShutdown, //
+    power::shutdown::UntilShutdown,
+    until_shutdown, //
 };
 use xenbus::{
     Following,
@@ -85,7 +86,9 @@ pub struct Module {
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _service: or_idle(Service::new().and_then(UntilShutdown::new))?,
+            _service: or_idle(
+                Service::new().and_then(|service| until_shutdown!(service, "oxen_balloon_service")),
+            )?,
         })
     }
 }

@@ -16,7 +16,8 @@ use kernel::{
 };
 use linux::{
     module::or_idle,
-    power::shutdown::UntilShutdown, //
+    power::shutdown::UntilShutdown,
+    until_shutdown, //
 };
 use xen_core::resume::{
     Registration,
@@ -202,7 +203,9 @@ impl kernel::Module for Evtchn {
         // SAFETY: `init` runs once, and before everything else here.
         unsafe { EVENTS.init() };
         Ok(Self {
-            _service: or_idle(Service::new().and_then(UntilShutdown::new))?,
+            _service: or_idle(
+                Service::new().and_then(|service| until_shutdown!(service, "oxen_evtchn_service")),
+            )?,
         })
     }
 }

@@ -15,7 +15,8 @@ use kernel::{
 };
 use linux::{
     module::or_idle,
-    power::shutdown::UntilShutdown, //
+    power::shutdown::UntilShutdown,
+    until_shutdown, //
 };
 use xen_core::{
     hypercall::version,
@@ -164,7 +165,9 @@ pub struct Time {
 impl kernel::Module for Time {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _service: or_idle(Service::new().and_then(UntilShutdown::new))?,
+            _service: or_idle(
+                Service::new().and_then(|service| until_shutdown!(service, "oxen_time_service")),
+            )?,
         })
     }
 }

@@ -19,7 +19,6 @@ use core::{
     ptr, //
 };
 use kernel::{
-    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -29,6 +28,7 @@ use kernel::{
             Release, //
         },
         Arc,
+        LockClassKey,
         Mutex, //
     },
     types::Opaque, //
@@ -118,6 +118,18 @@ impl<T: Shutdown> PinnedDrop for Hook<T> {
     }
 }
 
+/// Holds a value in an [`UntilShutdown`]. May sleep.
+#[macro_export]
+macro_rules! until_shutdown {
+    ($inner:expr, $name:literal) => {
+        $crate::power::shutdown::UntilShutdown::new(
+            $inner,
+            ::kernel::c_str!($name),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+
 /// What a module has, dropped when the module goes or before another kernel runs.
 pub struct UntilShutdown<T: Send + Unpin + 'static> {
     _hook: Pin<KBox<Hook<Held<T>>>>,
@@ -138,15 +150,15 @@ impl<T: Send + Unpin + 'static> Shutdown for Held<T> {
 }
 
 impl<T: Send + Unpin + 'static> UntilShutdown<T> {
-    /// Holds `inner`. May sleep.
+    /// Use [`until_shutdown!`](crate::until_shutdown): the class and its name have to be of one module.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; `inner` is dropped then.
-    pub fn new(inner: T) -> Result<Self> {
+    pub fn new(inner: T, name: &'static CStr, class: Pin<&'static LockClassKey>) -> Result<Self> {
         let held = Arc::pin_init(
             pin_init!(Held {
-                inner <- new_mutex!(Some(inner), "oxen_until_shutdown"),
+                inner <- Mutex::new(Some(inner), name, class),
             }),
             GFP_KERNEL,
         )?;
@@ -254,13 +266,13 @@ mod tests {
     #[test]
     fn what_is_held_is_dropped_once() -> Result {
         let inner = Arc::new((), GFP_KERNEL)?;
-        let held = UntilShutdown::new(inner.clone())?;
+        let held = crate::until_shutdown!(inner.clone(), "oxen_shutdown_test")?;
         held._hook.target.shutdown();
         held._hook.target.shutdown();
         let inner = Arc::into_unique_or_drop(inner).ok_or(EBUSY)?;
         let inner: Arc<()> = inner.into();
         drop(held);
-        drop(UntilShutdown::new(inner.clone())?);
+        drop(crate::until_shutdown!(inner.clone(), "oxen_shutdown_test")?);
         assert!(Arc::into_unique_or_drop(inner).is_some());
         Ok(())
     }
