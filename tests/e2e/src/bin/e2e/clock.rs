@@ -43,7 +43,7 @@ pub(crate) fn is_ours(dom0: &Domain, guest: &Domain) -> Result<()> {
     // in between: then it is told again.
     let mut agrees = Ok(());
     for _ in 0..5 {
-        dom0.sh("date -s \"@$(date +%s.%N)\"")?;
+        tell_xen(dom0)?;
         agrees = apart(guest, &device)?.agrees_with(&Apart::default(), 0);
         if agrees.is_ok() {
             break;
@@ -52,6 +52,12 @@ pub(crate) fn is_ours(dom0: &Domain, guest: &Domain) -> Result<()> {
     agrees.context("the PTP clock")?;
     server.stop()?;
     Ok(())
+}
+
+/// Has dom0 tell Xen its time. By itself it does so again after eleven minutes, and Xen's clock of the time of day jumps by as
+/// much as the word comes late: until then it stays.
+pub(crate) fn tell_xen(dom0: &Domain) -> Result<()> {
+    dom0.sh("date -s \"@$(date +%s.%N)\"").map(drop)
 }
 
 /// The file of Xen's clock in the guest.
@@ -65,7 +71,7 @@ fn device(guest: &Domain) -> Result<String> {
     Ok(format!("/dev/{device}"))
 }
 
-/// How far the system's clock is ahead of Xen's now.
+/// How far the system's clock is ahead of Xen's now. For two looks within minutes, see [`tell_xen`].
 pub(crate) fn ahead(dom0: &Domain, guest: &Domain) -> Result<Apart> {
     in_use(guest)?;
     let server = dom0.spawn_sh(&format!("exec {AGENT} clock serve"))?;
@@ -78,8 +84,7 @@ pub(crate) fn ahead(dom0: &Domain, guest: &Domain) -> Result<Apart> {
     })
 }
 
-/// How far the system's clock is from dom0's now. Dom0 tells Xen its time every eleven minutes, and Xen's clock of the time of
-/// day jumps by as much as the word comes late: what lasts longer is compared by this.
+/// How far the system's clock is from dom0's now: for what lasts longer than Xen's clock stays, see [`tell_xen`].
 pub(crate) fn from_dom0(dom0: &Domain, guest: &Domain) -> Result<Apart> {
     in_use(guest)?;
     let server = dom0.spawn_sh(&format!("exec {AGENT} clock serve"))?;

@@ -164,6 +164,7 @@ impl Place<'_> {
         for round in 1..=rounds {
             let before = self.guest()?;
             let load = Load::start(self.dom0(), &before)?;
+            clock::tell_xen(self.dom0())?;
             let ahead = clock::ahead(self.dom0(), &before)?;
             before.close();
             let done = with(self.dom0());
