@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Size in MiB of the disk in a file.
 const DISK: u32 = 64;
 /// Seconds that a guest takes to boot, about.
-pub(crate) const SECONDS: u32 = 30;
+pub(crate) const SECONDS: u32 = 70;
 /// How long a guest that goes on is left alone before it is measured.
 const SETTLE: Duration = Duration::from_secs(1);
 

@@ -82,13 +82,13 @@ fn minutes(settings: &Settings, workloads: &[&Workload]) -> u32 {
                 return resume::SECONDS * 2 * settings.pairs;
             }
             let idle = matches!(workload.kind, Kind::Idle);
+            let run = settings.seconds.max(if idle { traced::IDLE } else { 0 }) + 6;
             let boots = if workload.is_short() {
-                guests::SECONDS
+                2 * (settings.pairs - 1)
             } else {
                 0
             };
-            let run = settings.seconds.max(if idle { traced::IDLE } else { 0 }) + 6 + boots;
-            run * 2 * settings.pairs + if idle { 0 } else { run * 4 }
+            run * 2 * settings.pairs + if idle { 0 } else { run * 4 } + boots * guests::SECONDS
         })
         .sum();
     4 + seconds / 60

@@ -132,8 +132,9 @@ mod tests {
             self.asked.add(1, Relaxed);
             self.held.add(u32::from(self.here.held().1 == cpu), Relaxed);
             self.number.add(u32::from(this_cpu() == cpu), Relaxed);
-            let at_once = self.here.at_once().map_or(cpu, |(_, at)| at);
-            self.at_once.add(u32::from(at_once == cpu), Relaxed);
+            let at_once = self.here.at_once().map(|(_, at)| at);
+            let expected = self.here.rdtscp.then_some(cpu);
+            self.at_once.add(u32::from(at_once == expected), Relaxed);
             Ok(())
         }
 

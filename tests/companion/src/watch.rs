@@ -69,16 +69,21 @@ impl Looks {
         how
     }
 
+    /// Ends the session of `link` if the guest is silent and was lost.
+    fn look(&self, link: &Link) {
+        if link.silent_for() >= SILENCE {
+            if let Some(how) = self.lost() {
+                link.end(&how);
+            }
+        }
+    }
+
     /// Ends the session of `link` when the emulator has lost the guest.
     pub(crate) fn guard(self, link: Link) {
         thread::spawn(move || {
             while !link.is_closed() {
                 thread::sleep(Duration::from_secs(1));
-                if link.silent_for() >= SILENCE {
-                    if let Some(how) = self.lost() {
-                        link.end(&how);
-                    }
-                }
+                self.look(&link);
             }
         });
     }
@@ -87,8 +92,7 @@ impl Looks {
 /// Looks out, in dom0, for the first sign that a guest has ended.
 pub(crate) struct Watch {
     job: Job,
-    dom0: Domain,
-    name: String,
+    looks: Looks,
 }
 
 impl Watch {
@@ -101,8 +105,7 @@ impl Watch {
         );
         Ok(Watch {
             job: dom0.spawn(&["sh".into(), "-c".into(), script], false)?,
-            dom0: dom0.clone(),
-            name: name.into(),
+            looks: Looks::new(dom0, name),
         })
     }
 
@@ -129,12 +132,8 @@ impl Watch {
                         let words = String::from_utf8_lossy(&words);
                         link.end(&format!("the guest is at its end: {}", told(&words)));
                     }
-                    Ok(None) if link.silent_for() >= SILENCE => {
-                        if let Some(how) = lost(&self.dom0, &self.name) {
-                            link.end(&how);
-                        }
-                    }
-                    Ok(Some(JobEvent::Out(..)) | None) => {}
+                    Ok(None) => self.looks.look(&link),
+                    Ok(Some(JobEvent::Out(..))) => {}
                     _ => break,
                 }
             }
