@@ -269,11 +269,13 @@ pub fn fio_verify(guest: &Domain, disk: &str, mib: u64) -> Result<String> {
 
 /// What the counters under debugfs and `/proc` say, as one comparable text: grants, ports, irqs.
 pub fn counters(guest: &Domain) -> Result<String> {
-    let script = "for f in /sys/kernel/debug/oxen/grants /sys/kernel/debug/oxen/evtchn; do \
-         if [ -d $f ]; then for g in $f/*; do echo \"$g: $(cat $g)\"; done; else cat $f; fi; done; \
-         echo \"disks: $(cat /sys/kernel/debug/oxen/*/blkfront 2>/dev/null | sed -n 's/.* \\([0-9]*\\) grants$/\\1/p' | \
-           awk '{ n += $1 } END { print n + 0 }')\"; \
-         echo \"irqs $(grep -c oxen /proc/interrupts)\"";
+    // The queues of disks grow meanwhile: both numbers have to be of one moment.
+    let script = "disks() { cat /sys/kernel/debug/oxen/*/blkfront 2>/dev/null | sed -n 's/.* \\([0-9]*\\) grants$/\\1/p' | \
+           awk '{ n += $1 } END { print n + 0 }'; }; \
+         all() { for f in /sys/kernel/debug/oxen/grants /sys/kernel/debug/oxen/evtchn; do \
+         if [ -d $f ]; then for g in $f/*; do echo \"$g: $(cat $g)\"; done; else cat $f; fi; done; }; \
+         until before=$(disks); all=$(all); [ $before = $(disks) ]; do :; done; \
+         echo \"$all\"; echo \"disks: $before\"; echo \"irqs $(grep -c oxen /proc/interrupts)\"";
     let text = guest.sh(script)?;
     // What only ever grows is no leak, and neither are the grants of a packet that is on its way: a reference that a peer
     // does not let go of is `deferred`, one that a driver forgets is `in_use`.
