@@ -76,17 +76,6 @@ pub fn life(name: &str) -> GuestConfig {
     config
 }
 
-/// An initramfs in a guest that may have more CPUs than it boots with.
-///
-/// It is not booted again: the toolstack would give it all of them, and four that share an emulated one spend all of it on the
-/// kernel's own clock.
-pub fn vcpus(name: &str) -> GuestConfig {
-    let mut config = ours(name);
-    config.load = vec!["oxen_control".into()];
-    config.lines = vec!["maxvcpus = 4".into()];
-    config
-}
-
 /// An initramfs in which the toolstack's requests are heard; kept when it ends, so that the reason can be seen.
 pub fn ending(name: &str) -> GuestConfig {
     let mut config = ours(name);
@@ -128,10 +117,13 @@ pub fn hostile(name: &str) -> GuestConfig {
     config
 }
 
-/// An initramfs with the devices for Xen's libraries.
+/// An initramfs with the devices for Xen's libraries, in a guest that may have more CPUs than it boots with.
 pub fn tools(name: &str) -> GuestConfig {
     let mut config = ours(name);
-    config.load = vec!["oxen_userdev".into(), "oxen_xenbus".into()];
+    config.load = ["oxen_userdev", "oxen_xenbus", "oxen_control"]
+        .map(String::from)
+        .into();
+    config.lines = vec!["maxvcpus = 4".into()];
     config
 }
 

@@ -12,7 +12,6 @@ use e2e::{check, checking_kernel, guests};
 
 const LIFE: &str = "life";
 const ENDING: &str = "ending";
-const VCPUS: &str = "vcpus";
 
 /// Reasons for which a domain stops, as Xen's `sched.h` has them and `xl list -v` shows them.
 const POWEROFF: u32 = 0;
@@ -49,14 +48,6 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
 /// Whether the guests' kernel has the watchdog core.
 fn has_watchdogs() -> bool {
     !checking_kernel()
-}
-
-/// Tests in a guest that gets and loses CPUs.
-pub(crate) fn of_vcpus<'a>() -> Vec<Test<Scene<'a>>> {
-    vec![
-        ("vcpus/set", |s| vcpus(s)),
-        ("vcpus/dmesg-clean", |s| check::dmesg_is_clean(&s.guest)),
-    ]
 }
 
 /// Tests that end a guest of their own.
@@ -102,7 +93,6 @@ pub(crate) fn ends() -> Vec<Test<Companion>> {
 /// Runs them all.
 pub(crate) fn on_xen(suite: &mut Suite, machine: &Companion, settings: &Settings) {
     scene::run(suite, machine, settings, &guests::life(LIFE), &tests());
-    scene::run(suite, machine, settings, &guests::vcpus(VCPUS), &of_vcpus());
     let ends = ends().into_iter().map(|test| (ENDING, test));
     let sizes = balloon::OWN.into_iter().map(|test| (balloon::LARGE, test));
     for (guest, test) in ends.chain(sizes) {
@@ -199,7 +189,7 @@ fn watchdog_stops(guest: &Domain) -> Result<()> {
 }
 
 /// CPUs go and come as the operator says, those that were never plugged in before too, under load.
-fn vcpus(s: &Scene<'_>) -> Result<()> {
+pub(crate) fn vcpus(s: &Scene<'_>) -> Result<()> {
     let set = |count: u32, online: &str| -> Result<()> {
         // The machine has one CPU, which is all that `xl` means by the host.
         s.dom0()

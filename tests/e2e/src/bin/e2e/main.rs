@@ -79,7 +79,6 @@ fn run(settings: &Settings) -> Result<bool> {
         .chain(names(&debian))
         .chain(names(&bare))
         .chain(names(&life::tests()))
-        .chain(names(&life::of_vcpus()))
         .chain(names(&life::ends()))
         .chain(names(&balloon::OWN))
         .chain(names(&suspend::tests()))

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices under `/dev/xen`, as programs use them through Xen's own libraries (`tests/xenlibs`).
+//! The devices under `/dev/xen`, as programs use them through Xen's own libraries (`tests/xenlibs`), and, since a boot costs a
+//! minute, the CPUs of the same guest.
 
+use crate::life;
 use crate::scene::Scene;
 use anyhow::{ensure, Context, Result};
 use companion::{Background, Domain, BRIEF, LONG};
@@ -15,6 +17,7 @@ pub(crate) const PROGRAM: &str = "/run/companion/xenlibs";
 /// The tests, in their order.
 pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
     vec![
+        ("tools/vcpu-set", life::vcpus),
         ("tools/only-root", |s| only_root(&s.guest)),
         ("tools/events-alone", |s| events_alone(&s.guest)),
         ("tools/events-with-dom0", events_with_dom0),
@@ -27,6 +30,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("tools/vchan-with-dom0", vchan_with_dom0),
         ("tools/vchan-two-guests", vchan_two_guests),
         ("tools/unload", |s| unload(&s.guest)),
+        ("tools/dmesg-clean", |s| check::dmesg_is_clean(&s.guest)),
     ]
 }
 
