@@ -50,6 +50,14 @@ const RECHECK_LAST_MS: u32 = 1000;
 /// How long a backend may be silent with the last requests of a disk that is detached. The toolstack waits for 10 s.
 const GRACE_MS: u32 = 5000;
 
+/// What the backend has answered.
+pub(crate) struct Answers {
+    /// Anything at all.
+    pub(crate) any: bool,
+    /// The CPU that the last of the answered requests came from.
+    pub(crate) asked_by: Option<u32>,
+}
+
 /// One disk, from the moment that a backend offers it until it is removed.
 pub(crate) struct Vdisk {
     queues: Arc<KVec<Arc<Queue>>>,
@@ -248,10 +256,11 @@ impl Vdisk {
         None
     }
 
-    /// Takes the responses of a queue and ends their requests. Returns whether there was any. From any context.
-    pub(crate) fn collect(&self, queue: &Queue) -> bool {
+    /// Takes the responses of a queue and ends their requests. From any context.
+    pub(crate) fn collect(&self, queue: &Queue) -> Answers {
         let Collected {
             taken,
+            asked_by,
             held,
             more,
             refused,
@@ -273,14 +282,17 @@ impl Vdisk {
             queue.counters().broken.count();
             self.device.broken(breach);
         }
-        taken > 0
+        Answers {
+            any: taken > 0,
+            asked_by,
+        }
     }
 
     /// A request was not answered for the time limit of the block layer. It is not given up: a root disk has no other.
     pub(crate) fn overdue(&self, queue: &Queue) {
         queue.counters().timeouts.count();
         // In case an event was lost, at either end.
-        if self.collect(queue) || self.silent.load(Relaxed) {
+        if self.collect(queue).any || self.silent.load(Relaxed) {
             return;
         }
         queue.kick();

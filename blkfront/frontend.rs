@@ -164,9 +164,7 @@ impl xenbus::Driver for Frontend {
         if agreed.queues() > 1 {
             // An event comes where the requests come from, so that none has to be sent on.
             for (index, listener) in (0..).zip(&inner.listeners) {
-                if let Some(cpu) = self.gendisk.cpu_of(index) {
-                    let _ = listener.set_affinity(cpu);
-                }
+                let _ = listener.set_affinity(self.gendisk.cpus_of(index));
             }
         }
         for (queue, ring) in vdisk.queues().iter().zip(inner.rings.drain_all()) {

@@ -153,10 +153,11 @@ impl Gendisk {
         None
     }
 
-    /// The first CPU online whose requests go to hardware queue `queue`.
-    pub(crate) fn cpu_of(&self, queue: u32) -> Option<u32> {
-        let disk = self.get()?;
-        cpu::online().find(|cpu| disk.queue_of(*cpu) == Some(queue))
+    /// The CPUs whose requests go to hardware queue `queue`.
+    pub(crate) fn cpus_of(&self, queue: u32) -> impl Iterator<Item = u32> {
+        let disk = self.get();
+        let queue_of = move |cpu| disk.as_ref().and_then(|disk| disk.queue_of(cpu));
+        cpu::possible().filter(move |cpu| queue_of(*cpu) == Some(queue))
     }
 
     /// Has the disk shown to the world, if it is not yet.

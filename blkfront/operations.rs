@@ -68,13 +68,17 @@ impl Handler {
 }
 
 impl evtchn::Handler for Handler {
-    fn event(&self, event: evtchn::Event) {
+    fn event(&self, mut event: evtchn::Event) {
         let Some(queue) = self.disk.queue(self.queue) else {
             event.spurious();
             return;
         };
         queue.counters().events.count();
-        if !self.disk.collect(queue) {
+        let answers = self.disk.collect(queue);
+        if let Some(cpu) = answers.asked_by {
+            event.asked_by(cpu);
+        }
+        if !answers.any {
             queue.counters().spurious.count();
             event.spurious();
         }

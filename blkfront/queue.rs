@@ -476,6 +476,8 @@ pub(crate) struct Load {
 pub(crate) struct Collected {
     /// Responses.
     pub(crate) taken: usize,
+    /// The CPU that the request of the last one came from.
+    pub(crate) asked_by: Option<u32>,
     /// There are more than any ring holds: let others run.
     pub(crate) more: bool,
     /// Some requests are held back.
@@ -530,6 +532,7 @@ impl State {
             };
             collected.taken = collected.taken.wrapping_add(1);
             let (mut rq, outcome) = judge(&mut self.sent, &response)?;
+            collected.asked_by = Some(rq.cpu());
             if outcome == Outcome::NotSupported {
                 if rq.pdu().operation == Operation::Discard {
                     collected.refused[1] = Some(Refused::Discard);

@@ -27,6 +27,7 @@ pub trait LocalHandler: Send + Sync + 'static {
 pub struct Event {
     port: Arc<PortState>,
     spurious: bool,
+    asked_by: Option<u32>,
 }
 
 impl Event {
@@ -34,7 +35,14 @@ impl Event {
         Self {
             port,
             spurious: false,
+            asked_by: None,
         }
+    }
+
+    /// What the event brought was asked for by CPU `cpu`. When two events in a row say so, the next ones come to that CPU, if
+    /// the interrupt's affinity has it: nothing has to be sent on then.
+    pub fn asked_by(&mut self, cpu: u32) {
+        self.asked_by = Some(cpu);
     }
 
     /// Ends an event that brought nothing to do.
@@ -45,6 +53,6 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        self.port.end(self.spurious);
+        self.port.end(self.spurious, self.asked_by);
     }
 }

@@ -98,13 +98,13 @@ impl<H: Handler> Listener<H> {
         &self.irq.source().handler
     }
 
-    /// Moves the interrupt to `cpu`.
+    /// Moves the interrupt to one of `cpus`.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the CPU is not online or cannot have it.
-    pub fn set_affinity(&self, cpu: u32) -> Result {
-        self.irq.set_affinity(cpu)
+    /// `EINVAL` if none is online or can have it, `ENOMEM`. May sleep.
+    pub fn set_affinity(&self, cpus: impl IntoIterator<Item = u32>) -> Result {
+        self.irq.set_affinity(cpus)
     }
 
     /// Waits until the handler does not run. May sleep.

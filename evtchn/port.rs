@@ -37,7 +37,14 @@ use kernel::{
     sync::Arc, //
 };
 use linux::{
-    cpu,
+    cpu::{
+        self,
+        set::{
+            self,
+            CpuSet,
+            Cpumask, //
+        }, //
+    },
     irq,
     new_raw_spinlock, //
     sync::{
@@ -51,6 +58,8 @@ use xen_core::hypercall::event as hypercall;
 struct Mask {
     reasons: Reasons,
     place: Place,
+    /// Where the interrupt may go.
+    allowed: CpuSet,
     /// Spurious events in a row.
     history: History,
     burst: Burst,
@@ -88,6 +97,7 @@ impl PortState {
         let mask = Mask {
             reasons: Reasons::new(reason::IRQ),
             place: Place::new(cpu),
+            allowed: CpuSet::new(cpu::possible())?,
             history: History::default(),
             burst: Burst::default(),
         };
@@ -142,11 +152,6 @@ impl PortState {
         self.events.unlist(self);
     }
 
-    /// The events that it is one of.
-    pub(crate) fn events(&self) -> &Events {
-        &self.events
-    }
-
     /// Takes note that it has fired.
     pub(crate) fn clear_pending(&self) {
         self.events.layout().clear_pending(self.port());
@@ -185,11 +190,14 @@ impl PortState {
     }
 
     /// Ends an event, now or, if the port is too busy for nothing, a little later.
-    pub(crate) fn end(&self, spurious: bool) {
+    pub(crate) fn end(&self, spurious: bool, asked_by: Option<u32>) {
         let rules = Rules {
             per_second: cpu::ticks_per_second().into(),
         };
         let mut mask = self.mask.lock();
+        if let Some(cpu) = asked_by {
+            self.follow(&mut mask, cpu);
+        }
         let mut wait = rules.repeated(mask.burst.count());
         if spurious {
             self.total_spurious.count();
@@ -207,16 +215,33 @@ impl PortState {
         self.events.later(due);
     }
 
-    /// Has the port fire on the CPU that `choose` gives. A few events may still come up where it was.
+    /// Has the port fire on one of `cpus`, now and when it follows those that ask.
+    ///
+    /// # Errors
+    ///
+    /// As for [`go`](Self::go).
+    pub(crate) fn retarget(&self, cpus: &Cpumask) -> Result {
+        let mut mask = self.mask.lock();
+        self.go(&mut mask, || self.events.choose(set::online(cpus)))?;
+        cpus.copy(&mut mask.allowed);
+        Ok(())
+    }
+
+    /// Goes where events are asked for, if enough of them are.
+    fn follow(&self, mask: &mut Mask, cpu: u32) {
+        if mask.place.asked_by(cpu) && set::has(&mask.allowed, cpu) {
+            let ready = || self.events.choose([cpu].into_iter());
+            // It stays where it is if the CPU takes none.
+            let _ = self.go(mask, || ready().filter(|chosen| *chosen == cpu));
+        }
+    }
+
+    /// Has the locked port fire on the CPU that `choose` gives. A few events may still come up where it was.
     ///
     /// # Errors
     ///
     /// `ENODEV` if it is listened to no more or there is no CPU, `EINVAL` if that has no vCPU; what Xen says.
-    pub(crate) fn go(&self, choose: impl FnOnce() -> Option<u32>) -> Result {
-        self.go_locked(&mut self.mask.lock(), choose)
-    }
-
-    fn go_locked(&self, mask: &mut Mask, choose: impl FnOnce() -> Option<u32>) -> Result {
+    fn go(&self, mask: &mut Mask, choose: impl FnOnce() -> Option<u32>) -> Result {
         if !self.add(mask, reason::MOVE) {
             return Err(ENODEV);
         }
@@ -334,7 +359,7 @@ impl Listed for PortState {
         if self.is_local() || mask.reasons.has(reason::GONE) || mask.place.cpu() != cpu {
             return Ok(());
         }
-        self.go_locked(&mut mask, || self.events.choose(cpu::online()))
+        self.go(&mut mask, || self.events.choose(cpu::online()))
     }
 
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,7 @@ use kernel::{
     sync::Arc, //
 };
 use linux::{
-    cpu::CpuSet,
+    cpu::set::Cpumask,
     irq::port::Source, //
 };
 
@@ -48,8 +48,8 @@ impl<H: Handler> Source for Bound<H> {
         self.state.poke();
     }
 
-    fn retarget(&self, cpus: &CpuSet<'_>) -> Result {
-        self.state.go(|| self.state.events().choose(cpus.online()))
+    fn retarget(&self, cpus: &Cpumask) -> Result {
+        self.state.retarget(cpus)
     }
 
     fn handle(this: &Arc<Self>) {
@@ -88,7 +88,7 @@ impl<H: LocalHandler> Source for Local<H> {
         self.state.poke();
     }
 
-    fn retarget(&self, _cpus: &CpuSet<'_>) -> Result {
+    fn retarget(&self, _cpus: &Cpumask) -> Result {
         Err(EINVAL)
     }
 

@@ -5,6 +5,7 @@
 //! C headers: `include/linux/cpumask.h`, `include/linux/cpuhotplug.h`
 
 pub mod ipi;
+pub mod set;
 pub mod stall;
 
 use crate::bindings;
@@ -21,21 +22,6 @@ use kernel::{
     sync::Arc,
     types::Opaque, //
 };
-
-/// A set of CPUs.
-pub struct CpuSet<'a>(&'a bindings::cpumask);
-
-impl<'a> CpuSet<'a> {
-    pub(crate) fn new(mask: &'a bindings::cpumask) -> Self {
-        Self(mask)
-    }
-
-    /// The CPUs of the set that are online now.
-    pub fn online(&self) -> impl Iterator<Item = u32> + '_ {
-        // SAFETY: The mask is a valid reference.
-        online().filter(|cpu| unsafe { bindings::cpu_in(self.0, *cpu) })
-    }
-}
 
 /// Tells whether the CPU is online now.
 pub fn is_online(cpu: u32) -> bool {

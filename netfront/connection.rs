@@ -130,16 +130,14 @@ impl Connection {
         self.queues.len()
     }
 
-    /// Gives each queue of several a CPU to be interrupted on: one of those that send on it. It may be moved later.
+    /// Has each queue of several interrupt one of the CPUs that send on it. It may be moved later.
     fn spread(&self) {
         if self.len() == 1 {
             return;
         }
         for (index, queue) in self.queues.iter().enumerate() {
             let sends = |cpu: &u32| (*cpu as usize).checked_rem(self.len()) == Some(index);
-            if let Some(cpu) = cpu::online().find(sends) {
-                let _ = queue.events.set_affinity(cpu);
-            }
+            let _ = queue.events.set_affinity(cpu::possible().filter(sends));
         }
     }
 

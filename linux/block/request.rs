@@ -186,6 +186,12 @@ impl<T: Operations> Request<T> {
         unsafe { (*self.rq.as_ptr()).__data_len }
     }
 
+    /// The CPU that it came from.
+    pub fn cpu(&self) -> u32 {
+        // SAFETY: The request is valid by the type invariants.
+        unsafe { bindings::blk_mq_rq_cpu(self.rq.as_ptr()) }
+    }
+
     /// The driver's part of the request. It keeps its value from one use of the request to the next.
     pub fn pdu(&self) -> &T::Pdu {
         // SAFETY: Initialised and not referred to elsewhere by the type invariants.

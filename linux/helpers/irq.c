@@ -17,11 +17,6 @@
 #include <asm/irq_regs.h>
 #include <asm/processor-flags.h>
 
-bool oxen_helper_cpu_in(const struct cpumask *mask, unsigned int cpu)
-{
-	return cpu < nr_cpu_ids && cpumask_test_cpu(cpu, mask);
-}
-
 bool oxen_helper_is_cpu_online(unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpu_online(cpu);
@@ -162,11 +157,6 @@ u32 oxen_helper_ticks_per_second(void)
 u32 oxen_helper_current_cpu(void)
 {
 	return raw_smp_processor_id();
-}
-
-int oxen_helper_irq_set_affinity_cpu(unsigned int irq, unsigned int cpu)
-{
-	return irq_set_affinity(irq, cpumask_of(cpu));
 }
 
 int oxen_helper_cpuhp_setup_multi(const char *name,

@@ -7,7 +7,11 @@
 
 use crate::{
     bindings,
-    cpu::CpuSet, //
+    cpu::set::{
+        self,
+        CpuSet,
+        Cpumask, //
+    }, //
 };
 use core::{
     ffi::c_void,
@@ -48,7 +52,7 @@ pub trait Source: Send + Sync + Sized + 'static {
     /// # Errors
     ///
     /// What keeps it where it is.
-    fn retarget(&self, cpus: &CpuSet<'_>) -> Result;
+    fn retarget(&self, cpus: &Cpumask) -> Result;
 
     /// Handle an event. In hard-irq context.
     fn handle(this: &Arc<Self>);
@@ -190,17 +194,18 @@ impl<S: Source> PortIrq<S> {
         unsafe { bindings::synchronize_irq(self.irq) };
     }
 
-    /// Asks the irq core to have the events on `cpu`.
+    /// Asks the irq core to have the events on one of `cpus`.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the CPU is not online.
-    pub fn set_affinity(&self, cpu: u32) -> Result {
-        if !crate::cpu::is_online(cpu) {
+    /// `EINVAL` if none of them is online, `ENOMEM`. May sleep.
+    pub fn set_affinity(&self, cpus: impl IntoIterator<Item = u32>) -> Result {
+        let cpus = CpuSet::new(cpus)?;
+        if set::online(&cpus).next().is_none() {
             return Err(EINVAL);
         }
-        // SAFETY: The interrupt is ours; the mask of a possible CPU is a constant of the kernel.
-        to_result(unsafe { bindings::irq_set_affinity_cpu(self.irq, cpu) })
+        // SAFETY: The interrupt is ours, and the mask is valid.
+        to_result(unsafe { bindings::irq_set_affinity(self.irq, cpus.as_raw().cast()) })
     }
 
     /// Gives a descriptor back.
@@ -279,8 +284,8 @@ impl<S: Source> PortIrq<S> {
         let mut result = Err(EINVAL);
         // SAFETY: As in `ack`; the mask is valid during the call.
         unsafe {
-            let cpus = CpuSet::new(&*mask);
-            Self::with(data, |source| result = source.retarget(&cpus));
+            let cpus = Cpumask::from_raw(mask.cast());
+            Self::with(data, |source| result = source.retarget(cpus));
         }
         result.map_or_else(|error| error.to_errno(), |()| 0)
     }
@@ -355,8 +360,8 @@ mod tests {
 
         fn retrigger(&self) {}
 
-        fn retarget(&self, cpus: &CpuSet<'_>) -> Result {
-            let cpu = cpus.online().last().ok_or(EINVAL)?;
+        fn retarget(&self, cpus: &Cpumask) -> Result {
+            let cpu = set::online(cpus).last().ok_or(EINVAL)?;
             self.cpu.store(cpu, Relaxed);
             moved(self.number.load(Relaxed), cpu);
             Ok(())
@@ -411,10 +416,10 @@ mod tests {
     fn it_goes_to_the_cpu_that_is_asked_for() -> Result {
         let irq = port_irq()?;
         for cpu in crate::cpu::online() {
-            irq.set_affinity(cpu)?;
+            irq.set_affinity([cpu])?;
             assert_eq!(irq.source().cpu.load(Relaxed), cpu);
         }
-        assert_eq!(irq.set_affinity(crate::cpu::count()), Err(EINVAL));
+        assert_eq!(irq.set_affinity([]), Err(EINVAL));
         Ok(())
     }
 

@@ -118,7 +118,7 @@ fn pings(count: u32) -> Result {
     for cpu in cpu::online() {
         let handler = Count::new(false, None)?;
         let (listener, far) = pair(&handler)?;
-        if let Err(error) = listener.set_affinity(cpu) {
+        if let Err(error) = listener.set_affinity([cpu]) {
             pr_info!("port does not move to CPU {cpu} ({error:?})\n");
             continue;
         }
@@ -147,7 +147,7 @@ fn moves(count: u32) -> Result {
             .unwrap_or(0);
         let seen = handler.all();
         far.notify();
-        let _ = listener.set_affinity(cpu);
+        let _ = listener.set_affinity([cpu]);
         far.notify();
         if !wait(|| handler.all() > seen) {
             pr_err!("an event was lost in move {round}\n");

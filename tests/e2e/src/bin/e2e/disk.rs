@@ -5,7 +5,7 @@
 
 use crate::scene::Scene;
 use anyhow::{ensure, Context, Result};
-use companion::{Disk, BRIEF, LONG};
+use companion::{Disk, Domain, BRIEF, LONG};
 use e2e::backend::{self, Backend};
 use e2e::check;
 use e2e::suite::Test;
@@ -411,8 +411,11 @@ fn rings(s: &Scene<'_>) -> Result<()> {
                 &s.guest.sh(&format!("cat {dir}/queues"))?,
                 queues,
             )?;
+            if queues == 1 {
+                interrupt_follows(&s.guest)?;
+            }
             if queues == 2 {
-                // Each event comes to the CPU whose requests it answers.
+                // Each ring has the events of the CPUs whose requests it takes.
                 s.guest.sh(
                     "for q in 0 1; do irq=$(sed -n \"s/^ *\\([0-9]*\\):.*xvdg-q$q.*/\\1/p\" /proc/interrupts); \
                      [ $(cat /proc/irq/$irq/smp_affinity_list) = $(cat /sys/block/xvdg/mq/$q/cpu_list) ] || \
@@ -434,6 +437,21 @@ fn rings(s: &Scene<'_>) -> Result<()> {
         works().with_context(|| options.to_string())?;
     }
     Ok(())
+}
+
+/// The interrupt of a ring that serves all CPUs goes where requests come from, unless the user keeps it elsewhere.
+fn interrupt_follows(guest: &Domain) -> Result<()> {
+    guest.sh_for(
+        "set -e; irq=$(sed -n 's/^ *\\([0-9]*\\):.*xvdg.*/\\1/p' /proc/interrupts); \
+         reads() { fio --name=r --cpus_allowed=$1 --filename=/dev/xvdg --rw=read --bs=4k --size=400k --direct=1 \
+         --ioengine=psync --output=/dev/null; \
+         at=$(cat /proc/irq/$irq/effective_affinity_list); \
+         [ $at = $2 ] || { echo \"reads on CPU $1 are answered on CPU $at, not $2\" >&2; exit 1; }; }; \
+         reads 1 1; reads 0 0; reads 1 1; echo 1 >/proc/irq/$irq/smp_affinity; reads 1 0; \
+         echo 3 >/proc/irq/$irq/smp_affinity; reads 1 1",
+        LONG,
+    )
+    .map(drop)
 }
 
 /// Requests are of whole sectors, in buffers aligned to them; others are refused before the backend sees them.
