@@ -9,6 +9,7 @@
 //! - [`gso`]: segmentation as the two ends tell it to each other.
 //! - [`share`]: how many queues there are; [`steering`]: which of them gets a packet that is received.
 //! - [`merit`]: which events brought nothing.
+//! - [`xdp`]: what a program that looks at received packets needs.
 //! - [`mac`]: hardware addresses as the store spells them.
 //! - [`features`]: what a backend offers and what is made of it.
 
@@ -23,6 +24,7 @@ pub mod share;
 pub mod steering;
 pub mod tx;
 pub mod wire;
+pub mod xdp;
 
 pub use crate::types::PAGE_SIZE;
 

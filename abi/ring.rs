@@ -210,14 +210,27 @@ impl<Req: Pod, Rsp: Pod, M: Memory> FrontRing<Req, Rsp, M> {
     #[inline]
     #[must_use = "the back end sleeps until it is notified"]
     pub fn publish(&mut self) -> bool {
+        self.publish_but(0)
+    }
+
+    /// Number of requests that were written and not yet answered, published or not.
+    #[inline]
+    pub fn written(&self) -> u32 {
+        self.req_prod.wrapping_sub(self.rsp_cons)
+    }
+
+    /// As [`publish`](Self::publish), but holds the last `back` requests back, as far as they are not published.
+    #[inline]
+    #[must_use = "the back end sleeps until it is notified"]
+    pub fn publish_but(&mut self, back: u32) -> bool {
         let old = self.req_published;
-        let new = self.req_prod;
+        let new = self.req_prod.wrapping_sub(back.min(self.unpublished()));
         // The requests themselves must be visible before the index that covers them.
         self.memory.store_release_u32(REQ_PROD, new);
         // And the index before we look whether the back end went to sleep in the meantime.
         self.memory.fence();
         let event = self.memory.load_u32(REQ_EVENT);
-        // INVARIANT: `req_published` catches up with `req_prod`.
+        // INVARIANT: Not beyond `req_prod`, and not back.
         self.req_published = new;
         new.wrapping_sub(event) < new.wrapping_sub(old)
     }
@@ -345,6 +358,26 @@ mod tests {
             memory.store_u32(REQ_EVENT, 1);
             memory.store_u32(RSP_PROD, 1);
             assert!(ring.is_touched());
+        });
+    }
+
+    #[test]
+    fn what_is_held_back_is_shown_later() {
+        with_ring(|mut ring, memory| {
+            for _ in 0..3 {
+                ring.write(&1).unwrap();
+            }
+            assert!(ring.publish_but(1));
+            assert_eq!(memory.load_u32(REQ_PROD), 2);
+            assert_eq!(
+                (ring.outstanding(), ring.unpublished(), ring.written()),
+                (2, 1, 3)
+            );
+            // What was published is not taken back.
+            let _ = ring.publish_but(2);
+            assert_eq!(memory.load_u32(REQ_PROD), 2);
+            let _ = ring.publish();
+            assert_eq!(memory.load_u32(REQ_PROD), 3);
         });
     }
 

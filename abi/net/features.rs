@@ -51,6 +51,10 @@ pub mod keys {
     pub const CTRL_RING_REF: &str = "ctrl-ring-ref";
     /// Frontend: port of the control ring.
     pub const EVENT_CHANNEL_CTRL: &str = "event-channel-ctrl";
+    /// Backend: leaves room before the data of received packets when it is asked to.
+    pub const FEATURE_XDP_HEADROOM: &str = "feature-xdp-headroom";
+    /// Frontend: bytes of that room. 0 without.
+    pub const XDP_HEADROOM: &str = "xdp-headroom";
     /// Frontend: 0 if the toolstack says that the backend is not to be trusted.
     pub const TRUSTED: &str = "trusted";
 }
@@ -63,7 +67,7 @@ pub fn is_frontend_key(key: &[u8]) -> bool {
         b"rx-ring-ref",
         b"ctrl-ring-ref",
         b"multi-queue-num-queues",
-        b"xdp-headroom",
+        keys::XDP_HEADROOM.as_bytes(),
     ];
     NAMES.contains(&key) || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
@@ -85,6 +89,8 @@ pub struct Offer {
     pub gso_v6: bool,
     /// It has a control ring.
     pub control_ring: bool,
+    /// It leaves room before the data.
+    pub headroom: bool,
     /// Most queues that it serves, at least one.
     pub max_queues: u32,
 }
@@ -108,6 +114,7 @@ impl Offer {
             gso_v4: sg && csum_v4 && flag(keys::GSO_TCPV4),
             gso_v6: sg && csum_v6 && flag(keys::GSO_TCPV6),
             control_ring: flag(keys::CTRL_RING),
+            headroom: flag(keys::FEATURE_XDP_HEADROOM),
             max_queues: read(keys::MAX_QUEUES, number).unwrap_or(1).max(1),
         }
     }
@@ -155,7 +162,7 @@ mod tests {
             keys::GSO_TCPV4,
             keys::IPV6_CSUM_OFFLOAD,
             "queue-3",
-            "xdp-headroom",
+            keys::XDP_HEADROOM,
             "request-multicast-control",
         ] {
             assert!(is_frontend_key(key.as_bytes()), "{key}");
@@ -241,6 +248,7 @@ mod tests {
             ("feature-split-event-channels", "1"),
             ("multi-queue-max-queues", "8"),
             ("feature-ctrl-ring", "1"),
+            ("feature-xdp-headroom", "1"),
         ]);
         assert_eq!(
             offer,
@@ -252,6 +260,7 @@ mod tests {
                 gso_v4: true,
                 gso_v6: true,
                 control_ring: true,
+                headroom: true,
                 max_queues: 8
             }
         );

@@ -30,7 +30,7 @@ use core::{
 };
 
 /// Most extra infos of one packet: one of each kind that a receiver has use for.
-pub const MAX_EXTRAS: usize = 2;
+pub const MAX_EXTRAS: usize = 3;
 
 /// A piece of a packet in the page of its slot.
 ///
@@ -56,6 +56,17 @@ impl Fragment {
         // INVARIANT: checked above.
         Ok(Self {
             offset: response.offset,
+            len,
+        })
+    }
+
+    /// What of the piece lies behind the first `headroom` bytes of its page; `None` if nothing does.
+    fn behind(self, headroom: u16) -> Option<Self> {
+        let skip = headroom.saturating_sub(self.offset);
+        let len = self.len.checked_sub(skip).filter(|len| *len != 0)?;
+        // INVARIANT: It is not empty, and what is skipped is part of the piece.
+        Some(Self {
+            offset: self.offset.wrapping_add(skip),
             len,
         })
     }
@@ -93,6 +104,8 @@ pub struct RxPacket {
     pub len: usize,
     /// Number of fragments.
     pub fragments: usize,
+    /// The first fragment, without the room before the data that its slot may have counted. The others have none.
+    pub first: Fragment,
     /// State of the transport checksum.
     pub checksum: Checksum,
     /// How to segment it, if it stands for several packets. To be treated as dodgy: only its form was checked.
@@ -180,6 +193,10 @@ pub struct Assembler {
     checksum: Checksum,
     gso: Option<Gso>,
     hash: Option<Hash>,
+    /// Bytes that each slot leaves free before its data.
+    headroom: u16,
+    /// The first fragment.
+    first: Option<Fragment>,
     /// First thing found wrong; the packet is followed to its end and dropped.
     error: Option<RxError>,
 }
@@ -197,6 +214,8 @@ impl Assembler {
             checksum: Checksum::Unknown,
             gso: None,
             hash: None,
+            headroom: 0,
+            first: None,
             error: None,
         }
     }
@@ -268,11 +287,16 @@ impl Assembler {
             self.fail(RxError::TooManySlots);
             return Part::Unused;
         }
-        match Fragment::new(response) {
+        // netback counts the room before the data as data, of a slot that begins at the front of its page. What it is
+        // for the first slot is said behind that.
+        let fragment = Fragment::new(response)
+            .and_then(|fragment| fragment.behind(self.headroom).ok_or(RxError::Empty));
+        match fragment {
+            Ok(fragment) if first => {
+                self.first = Some(fragment);
+                Part::Data(fragment)
+            }
             Ok(fragment) => {
-                if first && fragment.len() < ETHERNET_HEADER {
-                    self.fail(RxError::ShortHeader);
-                }
                 self.len = self.len.saturating_add(fragment.len());
                 Part::Data(fragment)
             }
@@ -292,6 +316,7 @@ impl Assembler {
                 Err(error) => self.fail(RxError::BadGso(error)),
             },
             extra_type::HASH => self.hash = Hash::from_extra(extra),
+            extra_type::XDP => self.headroom = extra.headroom_field(),
             kind => self.fail(RxError::BadExtra(kind)),
         }
         self.extras |= bit;
@@ -309,9 +334,15 @@ impl Assembler {
             (Some(_), Checksum::Unknown | Checksum::Validated) => Checksum::Rebuild,
             (_, checksum) => checksum,
         };
+        let first = self
+            .first
+            .and_then(|first| first.behind(self.headroom))
+            .filter(|first| first.len() >= ETHERNET_HEADER)
+            .ok_or(RxError::ShortHeader)?;
         Ok(RxPacket {
-            len: self.len,
+            len: self.len.saturating_add(first.len()),
             fragments: self.data_slots,
+            first,
             checksum,
             gso: self.gso,
             hash: self.hash,
@@ -393,4 +424,4 @@ impl<T, S: DerefMut<Target = [Option<T>]>> Posted<T, S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -89,8 +89,10 @@ pub mod extra_type {
     pub const MCAST_DEL: u8 = 3;
     /// Hash of the packet.
     pub const HASH: u8 = 4;
-    /// First value without meaning.
+    /// First value without meaning in Xen's header.
     pub const MAX: u8 = 5;
+    /// Room before the data, receive only. Linux's header has it, Xen's does not.
+    pub const XDP: u8 = 5;
 }
 
 /// Another extra info follows this one.
@@ -270,6 +272,22 @@ impl ExtraInfo {
         (u16::from_le_bytes([s0, s1]), kind)
     }
 
+    /// An extra info that tells that so many bytes before the data are free.
+    pub fn headroom(bytes: u16) -> Self {
+        let [b0, b1] = bytes.to_le_bytes();
+        Self {
+            kind: extra_type::XDP,
+            flags: 0,
+            data: [b0, b1, 0, 0, 0, 0],
+        }
+    }
+
+    /// Bytes before the data, as that kind has them. Not checked.
+    pub fn headroom_field(&self) -> u16 {
+        let [b0, b1, ..] = self.data;
+        u16::from_le_bytes([b0, b1])
+    }
+
     /// The extra info as it lies in a transmit slot.
     pub fn encode_tx(&self) -> [u8; TX_SLOT] {
         let [a, b, c, d, e, f] = self.data;
@@ -360,5 +378,8 @@ mod tests {
         assert_eq!(ExtraInfo::decode_rx(extra.encode_rx()), extra);
         assert_eq!(ExtraInfo::decode_tx(extra.encode_tx()), extra);
         assert_eq!(extra.gso_fields(), (1448, 2));
+        let extra = ExtraInfo::headroom(256);
+        assert_eq!(extra.encode_rx(), [5, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(extra.headroom_field(), 256);
     }
 }

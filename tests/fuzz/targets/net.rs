@@ -21,18 +21,23 @@ fuzz_target!(|bytes: &[u8]| {
         v4: true,
         v6: false,
     });
-    let mut len = 0;
+    let (mut len, mut first) = (0, None);
     for slot in bytes.chunks_exact(8) {
         let (part, progress) = assembler.slot(slot.try_into().unwrap());
         if let Part::Data(fragment) = part {
             assert!(fragment.offset() + fragment.len() <= 4096);
             len += fragment.len();
+            first.get_or_insert(fragment);
         }
         if let Progress::End(end) = progress {
             if let Ok(packet) = end {
-                assert!(packet.len == len && (1..=18).contains(&packet.fragments));
+                // What was left free before the data does not count.
+                let whole = first.unwrap();
+                let room = packet.first.offset() - whole.offset();
+                assert!(packet.first.len() + room == whole.len());
+                assert!(packet.len == len - room && (1..=18).contains(&packet.fragments));
             }
-            len = 0;
+            (len, first) = (0, None);
         }
     }
 

@@ -119,7 +119,8 @@ fn extra_info_missing() {
 #[test]
 fn extra_info_of_unknown_type() {
     let first = data(rx_flags::EXTRA_INFO, 0, 100);
-    for kind in (0..=255).filter(|kind| ![extra_type::GSO, extra_type::HASH].contains(kind)) {
+    let known = [extra_type::GSO, extra_type::HASH, extra_type::XDP];
+    for kind in (0..=255).filter(|kind| !known.contains(kind)) {
         assert_eq!(
             error(&[first, extra(kind, 0, [1, 0, 1, 0, 0, 0])]),
             RxError::BadExtra(kind)
@@ -326,7 +327,7 @@ proptest! {
     #[test]
     fn hostile_slots_make_no_bad_packet(slots in prop::collection::vec(any::<[u8; 8]>(), 0..200)) {
         let mut assembler = Assembler::new(BOTH);
-        let (mut len, mut fragments) = (0, 0);
+        let (mut len, mut fragments, mut first) = (0, 0, None);
         for mut slot in slots {
             // Without this nearly every status is an error.
             slot[7] &= 0x1f;
@@ -335,14 +336,19 @@ proptest! {
                 prop_assert!(fragment.len() > 0 && fragment.offset() + fragment.len() <= PAGE_SIZE);
                 len += fragment.len();
                 fragments += 1;
+                first.get_or_insert(fragment);
             }
             if let Progress::End(end) = progress {
                 if let Ok(packet) = end {
-                    prop_assert_eq!((packet.len, packet.fragments), (len, fragments));
-                    prop_assert!(fragments <= MAX_PACKET_SLOTS && len >= ETHERNET_HEADER);
+                    // What was left free before the data does not count.
+                    let whole = first.unwrap();
+                    let room = packet.first.offset() - whole.offset();
+                    prop_assert_eq!(packet.first.len() + room, whole.len());
+                    prop_assert_eq!((packet.len, packet.fragments), (len - room, fragments));
+                    prop_assert!(fragments <= MAX_PACKET_SLOTS && packet.len >= ETHERNET_HEADER);
                     prop_assert!(packet.gso.is_none() || packet.checksum != Checksum::Unknown);
                 }
-                (len, fragments) = (0, 0);
+                (len, fragments, first) = (0, 0, None);
             }
         }
     }
