@@ -17,6 +17,7 @@
 #include <linux/device.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
+#include <linux/filter.h>
 #include <linux/gfp.h>
 #include <linux/hdreg.h>
 #include <linux/interrupt.h>

@@ -24,6 +24,7 @@ macro_rules! errors {
 
 errors! {
     ECONNRESET: "The connection was lost.",
+    ENETDOWN: "The network is down.",
     ENOBUFS: "There is no room for more.",
     ENOTCONN: "It is not connected.",
     EOPNOTSUPP: "What was asked for is not offered.",

@@ -13,6 +13,7 @@
 #include "helpers/lock.c"
 #include "helpers/page.c"
 #include "helpers/net.c"
+#include "helpers/xdp.c"
 #include "helpers/delayed.c"
 #include "helpers/hvc.c"
 #include "helpers/pages.c"

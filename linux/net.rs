@@ -8,6 +8,7 @@
 //! - [`queue`]: the stack's transmit queues: stop, wake, byte limits.
 //! - [`skb`]: a packet as an owned value.
 //! - [`page_pool`]: pages to receive into.
+//! - [`xdp`]: programs that look at received packets first.
 //! - [`lock`]: locks that a poll and others share.
 //! - [`features`]: what a device can do for the stack.
 //! - [`ethtool`]: what `ethtool` shows of a device.
@@ -23,3 +24,4 @@ pub mod page_pool;
 pub mod queue;
 pub mod registration;
 pub mod skb;
+pub mod xdp;

@@ -15,7 +15,6 @@ use abi::{
 };
 use grant_table::GrantedPages;
 use kernel::prelude::*;
-use linux::net::skb::SkBuff;
 
 /// The cells of a ring.
 pub(crate) struct Cells(GrantedPages);
@@ -27,14 +26,19 @@ impl Cells {
         GrantedPages::read_only(peer, pages).map(Self)
     }
 
-    /// Copies the first `len` bytes of a packet to the cell of slot `id`. Gives the page's reference and the cell's offset
-    /// in it; `None` if the packet is shorter, or there is no such cell.
-    pub(crate) fn fill(&self, id: u16, skb: &SkBuff, len: usize) -> Option<(u32, u16)> {
+    /// Fills `len` bytes of the cell of slot `id` by `copy`. Gives the page's reference and the cell's offset in it; `None` if
+    /// the copy fails, or there is no such cell.
+    pub(crate) fn fill(
+        &self,
+        id: u16,
+        len: usize,
+        copy: impl FnOnce(&mut [u8]) -> Option<()>,
+    ) -> Option<(u32, u16)> {
         let id = usize::from(id);
         let gref = self.0.grefs().get(id / CELLS_IN_PAGE)?;
         let mut bytes = [0; CELL];
         let bytes = bytes.get_mut(..len)?;
-        skb.copy(0, bytes).ok()?;
+        copy(bytes)?;
         self.0.write(id.wrapping_mul(CELL), bytes);
         // CAST: Less than a page.
         let offset = (id % CELLS_IN_PAGE).wrapping_mul(CELL) as u16;

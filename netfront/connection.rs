@@ -10,7 +10,11 @@ use crate::{
         Rings,
         Waker, //
     },
-    rx::RxRing,
+    rx::{
+        RxRing,
+        Supply,
+        Wanted, //
+    },
     tx::TxRing, //
 };
 use abi::{
@@ -21,7 +25,9 @@ use abi::{
             Offer, //
         },
         gso::GsoAccepted,
-        plan::Terms, //
+        plan::Terms,
+        xdp::HEADROOM,
+        RING_SLOTS, //
     },
     types::GrantRef, //
 };
@@ -39,13 +45,12 @@ use linux::{
     cpu,
     net::{
         device::Device,
-        napi::Napi, //
+        napi::Napi,
+        page_pool::PagePool,
+        xdp::run::RxInfo, //
     },
 };
 use xenbus::Publication;
-
-/// Kinds of packets to be segmented that we let the backend send.
-const ACCEPTED: GsoAccepted = GsoAccepted { v4: true, v6: true };
 
 /// What a queue tells the backend.
 struct Published {
@@ -60,6 +65,11 @@ pub(crate) struct Connection {
     /// Room for all rings, so that giving them up needs no memory.
     rings: KVec<Rings>,
     control: Option<Control>,
+    wanted: Wanted,
+    /// Received packets go through a program.
+    program: bool,
+    /// The backend knows how to leave room before the data.
+    headroom: bool,
 }
 
 /// Rings that are no longer used by us, but may be by the backend.
@@ -92,16 +102,31 @@ impl Connection {
             sg: offer.sg,
             trusted,
         };
+        let program = netdev.driver().programs.attached();
+        // A program gets packets as they were on the line.
+        let wanted = Wanted {
+            accepted: GsoAccepted {
+                v4: !program,
+                v6: !program,
+            },
+            headroom: program && offer.headroom,
+            trusted,
+        };
+        // Packets with a hash and room take three slots; see `held_back`.
+        let hashed = netdev.driver().steering.is_on() && !program;
         let mut connection = Self {
             queues: KVec::with_capacity(count, GFP_KERNEL)?,
             rings: KVec::with_capacity(netdev.queues().len(), GFP_KERNEL)?,
-            control: match offer.control_ring && netdev.driver().steering.is_on() {
+            control: match offer.control_ring && hashed {
                 true => Some(Control::open(dev)?),
                 false => None,
             },
+            wanted,
+            program,
+            headroom: offer.headroom,
         };
         for napi in netdev.queues().iter().take(count) {
-            match open_queue(dev, napi, terms) {
+            match open_queue(dev, netdev, napi, terms, wanted) {
                 Ok(queue) => connection.queues.push(queue, GFP_KERNEL)?,
                 Err(error) if connection.queues.is_empty() => return Err(error),
                 Err(error) => {
@@ -150,9 +175,16 @@ impl Connection {
         for key in [keys::REQUEST_RX_COPY, keys::RX_NOTIFY, keys::SG] {
             keys.add(key, 1)?;
         }
-        keys.add(keys::IPV6_CSUM_OFFLOAD, 1)?;
-        keys.add(keys::GSO_TCPV4, u8::from(ACCEPTED.v4))?;
-        keys.add(keys::GSO_TCPV6, u8::from(ACCEPTED.v6))?;
+        let Wanted {
+            accepted, headroom, ..
+        } = self.wanted;
+        keys.add(keys::NO_CSUM_OFFLOAD, u8::from(self.program))?;
+        keys.add(keys::IPV6_CSUM_OFFLOAD, u8::from(!self.program))?;
+        keys.add(keys::GSO_TCPV4, u8::from(accepted.v4))?;
+        keys.add(keys::GSO_TCPV6, u8::from(accepted.v6))?;
+        if self.headroom {
+            keys.add(keys::XDP_HEADROOM, if headroom { HEADROOM } else { 0 })?;
+        }
         if let Some(control) = &self.control {
             control.add_keys(keys)?;
         }
@@ -223,7 +255,13 @@ impl Retired {
 }
 
 /// Makes the rings and the event channel of a queue and puts them in.
-fn open_queue(dev: &xenbus::Device, napi: &Arc<Napi<Queue>>, terms: Terms) -> Result<Published> {
+fn open_queue(
+    dev: &xenbus::Device,
+    netdev: &Device<Interface>,
+    napi: &Arc<Napi<Queue>>,
+    terms: Terms,
+    wanted: Wanted,
+) -> Result<Published> {
     let peer = dev.otherend_id();
     // One channel for both rings: what comes for them often comes together.
     let events = Listener::new(
@@ -235,7 +273,10 @@ fn open_queue(dev: &xenbus::Device, napi: &Arc<Napi<Queue>>, terms: Terms) -> Re
     let gref = |page: &GrantedPages| page.grefs().first().copied().ok_or(EINVAL);
     let (tx_ring, rx_ring) = (gref(&tx_page)?, gref(&rx_page)?);
     let tx = TxRing::new(tx_page, peer, events.notifier(), terms)?;
-    let rx = RxRing::new(rx_page, peer, events.notifier(), ACCEPTED, terms.trusted)?;
+    let pages = PagePool::new(RING_SLOTS)?;
+    let info = RxInfo::new(netdev, napi.index(), &pages)?;
+    let supply = Supply { pages, info };
+    let rx = RxRing::new(rx_page, peer, events.notifier(), supply, wanted)?;
     napi.attach(KBox::new(tx, GFP_KERNEL)?, KBox::new(rx, GFP_KERNEL)?);
     Ok(Published {
         tx_ring,

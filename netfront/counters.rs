@@ -69,6 +69,20 @@ counters! {
     RxErrors = c"rx_errors",
     /// Pages that the backend gave back but still used.
     RxDeferred = c"rx_deferred",
+    /// Packets that went through a program.
+    XdpPackets = c"xdp_packets",
+    /// Of them, those that it dropped.
+    XdpDrop = c"xdp_drop",
+    /// Those that it sent back to the backend.
+    XdpTx = c"xdp_tx",
+    /// Those that could not be sent back.
+    XdpTxErrors = c"xdp_tx_errors",
+    /// Packets that it sent elsewhere.
+    XdpRedirect = c"xdp_redirect",
+    /// Packets lost because a program failed, or could not be given them.
+    XdpErrors = c"xdp_errors",
+    /// Frames that other devices sent.
+    XdpXmit = c"xdp_xmit",
     /// Events from the backend.
     Events = c"events",
     /// Events that brought nothing.

@@ -149,6 +149,12 @@ impl xenbus::Driver for Frontend {
             );
         }
         self.netdev.driver().set_offer(&offer);
+        if self.netdev.driver().programs.attached() && !offer.headroom {
+            dev_warn!(
+                dev.as_ref(),
+                "the backend does not offer feature-xdp-headroom: packets are moved for the XDP program\n"
+            );
+        }
         self.take_over(Given::read(dev)?)?;
         // CAST: CPUs are few.
         let cpus = cpu::online().count() as u32;

@@ -8,6 +8,7 @@ use crate::{
         self,
         Counter, //
     },
+    programs::Programs,
     queue::Queue,
     steering::{
         Steering,
@@ -24,6 +25,7 @@ use abi::net::{
         KEY,
         TABLE, //
     },
+    xdp::Refusal,
     RING_SLOTS, //
 };
 use kernel::{
@@ -36,18 +38,26 @@ use kernel::{
         Arc, //
     }, //
 };
-use linux::net::{
-    device::{
-        hash_key,
-        Device,
-        Driver,
-        Stats,
-        Xmit, //
+use linux::{
+    error::EOPNOTSUPP,
+    net::{
+        device::{
+            hash_key,
+            Device,
+            Driver,
+            Stats,
+            Xmit, //
+        },
+        features::Features,
+        napi::Napi,
+        queue::TxQueue,
+        skb::SkBuff,
+        xdp::{
+            frame::Frames,
+            program::Program,
+            reason::Reason, //
+        }, //
     },
-    features::Features,
-    napi::Napi,
-    queue::TxQueue,
-    skb::SkBuff, //
 };
 
 /// Features that depend on the backend.
@@ -81,6 +91,7 @@ pub(crate) struct Interface {
     wanted_queues: Atomic<u32>,
     #[pin]
     pub(crate) steering: Steering,
+    pub(crate) programs: Programs,
     dev: xenbus::Device,
 }
 
@@ -91,6 +102,7 @@ impl Interface {
             offered_queues: Atomic::new(1),
             wanted_queues: Atomic::new(0),
             steering <- Steering::new(hash_key()),
+            programs: Programs::new(),
             dev,
         })
     }
@@ -106,6 +118,7 @@ impl Interface {
             .with_if(offer.control_ring, Features::RXHASH);
         self.possible.store(possible.bits(), Relaxed);
         self.offered_queues.store(offer.max_queues, Relaxed);
+        self.programs.set_offered(offer.headroom);
     }
 
     /// What limits the queues, of which there are `made`.
@@ -121,7 +134,13 @@ impl Interface {
 
     /// The backend has connected, with so many queues and perhaps a control ring.
     pub(crate) fn connected(&self, queues: u32, ring: Option<Arc<ControlRing>>) {
-        if self.steering.connected(queues, ring) == Told::NotHere {
+        let told = self.steering.connected(queues, ring);
+        self.renew_for_hashes(told);
+    }
+
+    /// Hashes wait until there is no program.
+    fn renew_for_hashes(&self, told: Told) {
+        if told == Told::NotHere && !self.programs.attached() {
             self.dev.renew();
         }
     }
@@ -174,9 +193,8 @@ impl Driver for Interface {
 
     fn set_features(&self, _dev: &Device<Self>, features: Features) {
         let on = features.contains(Features::RXHASH);
-        if self.steering.set_on(on) == Told::NotHere {
-            self.dev.renew();
-        }
+        let told = self.steering.set_on(on);
+        self.renew_for_hashes(told);
     }
 
     const HASH_KEY: usize = KEY;
@@ -201,12 +219,40 @@ impl Driver for Interface {
         Ok(())
     }
 
+    fn set_program(&self, dev: &Device<Self>, program: Option<Program>, why: Reason<'_>) -> Result {
+        let attached = program.is_some();
+        if attached {
+            match self.programs.may_attach(dev.mtu()) {
+                Ok(()) => {}
+                Err(Refusal::Backend) => {
+                    why.say(fmt!("the backend does not offer feature-xdp-headroom"));
+                    return Err(EOPNOTSUPP);
+                }
+                Err(Refusal::Mtu(most)) => {
+                    why.say(fmt!("with an XDP program the MTU can be {most} at most"));
+                    return Err(EINVAL);
+                }
+            }
+        }
+        dev.put_program(program);
+        if self.programs.set_attached(attached) {
+            // The backend has to send something else from now on.
+            self.dev.renew();
+        }
+        Ok(())
+    }
+
+    fn xmit_frames(napi: &Napi<Queue>, queue: TxQueue<'_>, frames: &mut Frames<'_>) {
+        napi.send_frames(queue, frames);
+    }
+
     fn max_mtu(&self, _dev: &Device<Self>) -> u32 {
-        if self.possible().contains(Features::SG) {
+        let most = if self.possible().contains(Features::SG) {
             MTU_MAX
         } else {
             MTU_ONE_SLOT
-        }
+        };
+        self.programs.limit(most)
     }
 
     fn stats(&self, dev: &Device<Self>) -> Stats {

@@ -9,6 +9,7 @@
 //! - [`tx`]: sending: who is told when; [`outbox`]: packets as slots; [`cells`], [`loan`], [`marks`]: what the
 //!   backend gets of them.
 //! - [`rx`]: receiving packets.
+//! - [`programs`]: whether they go through a program first.
 //! - [`steering`]: how they are spread over the queues; [`control`]: how the backend is told.
 //! - [`counters`]: what a queue counts.
 
@@ -22,6 +23,7 @@ mod interface;
 mod loan;
 mod marks;
 mod outbox;
+mod programs;
 mod queue;
 mod rx;
 mod steering;

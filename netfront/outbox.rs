@@ -2,7 +2,7 @@
 
 //! Packets on their way: laid out in the slots of the transmit ring, and taken back when the backend has answered.
 //!
-//! The backend gets pages read-only. A packet is freed after all its slots were answered and every grant has ended, or at
+//! The backend gets pages read-only, a frame's ([`frames`]) as well. A packet is freed after all its slots were answered and every grant has ended, or at
 //! once if it was copied.
 
 use crate::{
@@ -43,6 +43,7 @@ use grant_table::{
 };
 use kernel::prelude::*;
 
+mod frames;
 mod post;
 
 type Book = Ledger<Loan, Packet, KVec<Slot<Sent<Loan>>>, KVec<Slot<InFlight<Packet>>>>;
@@ -65,6 +66,8 @@ pub(crate) struct Done {
     /// Packets that the byte limit counts, and their bytes.
     pub(crate) packets: usize,
     pub(crate) bytes: usize,
+    /// Frames that were lent.
+    pub(crate) frames: usize,
 }
 
 /// How the backend broke the rules.
@@ -135,6 +138,9 @@ impl Outbox {
                         done.packets = done.packets.saturating_add(1);
                         done.bytes = done.bytes.saturating_add(len);
                     }
+                    done.frames = done
+                        .frames
+                        .saturating_add(usize::from(packet.frame.is_some()));
                     if let Some(skb) = packet.skb {
                         skb.consume(budget);
                     }

@@ -50,6 +50,7 @@ use linux::{
     sync::irq_lock::SpinLockIrq, //
 };
 
+mod frames;
 mod poll;
 
 /// The rings of a queue, as far as it has some. Boxed, as they are too large for the stack.

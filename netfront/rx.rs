@@ -22,6 +22,7 @@ use abi::{
             RxRequest,
             RX_SLOT, //
         },
+        xdp::held_back,
         MAX_PACKET_SLOTS,
         RING_SLOTS, //
     },
@@ -40,13 +41,44 @@ use grant_table::{
     Pool, //
 };
 use kernel::prelude::*;
-use linux::net::page_pool::{
-    PagePool,
-    RxPage, //
+use linux::net::{
+    page_pool::{
+        PagePool,
+        RxPage, //
+    },
+    xdp::{
+        frame::Frame,
+        run::RxInfo, //
+    }, //
 };
 
 mod deliver;
+mod program;
 mod receive;
+
+/// A packet of so many bytes is copied whole. Of a larger one only the headers are, so that the stack can put the rest
+/// of many together without copying; longer headers than this end in a page.
+const HEAD: usize = 256;
+
+/// Where a program's packets go out. Tells whether one did.
+pub(crate) type Outlet<'a> = dyn FnMut(Frame) -> bool + 'a;
+
+/// Pages to receive into, and what programs are told of them.
+pub(crate) struct Supply {
+    pub(crate) pages: PagePool,
+    pub(crate) info: RxInfo,
+}
+
+/// What the backend is to send.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Packets to be segmented.
+    pub(crate) accepted: GsoAccepted,
+    /// Room before the data.
+    pub(crate) headroom: bool,
+    /// The backend may see whatever lies in the pages that it is lent.
+    pub(crate) trusted: bool,
+}
 
 /// Pages are shown to the backend so many at a time.
 const BATCH: u32 = 32;
@@ -68,12 +100,17 @@ pub(crate) struct RxRing {
     /// Parts of the packet that is being put together.
     parts: KVec<(Buffer, Fragment)>,
     pages: PagePool,
+    info: RxInfo,
     pool: Pool,
     peer: DomainId,
     notifier: Notifier,
     next_id: u16,
     /// Pages that were used before are zeroed before they are lent again.
     clear: bool,
+    /// Pages are shown two by two.
+    paired: bool,
+    /// A program has sent packets elsewhere, which have to be flushed.
+    redirected: bool,
 }
 
 /// How the backend broke the rules.
@@ -99,8 +136,8 @@ impl RxRing {
         page: GrantedPages,
         peer: DomainId,
         notifier: Notifier,
-        accepted: GsoAccepted,
-        trusted: bool,
+        supply: Supply,
+        wanted: Wanted,
     ) -> Result<Self> {
         let mut posted = KVec::with_capacity(RING_SLOTS, GFP_KERNEL)?;
         for _ in 0..RING_SLOTS {
@@ -109,14 +146,17 @@ impl RxRing {
         Ok(Self {
             ring: FrontRing::new(page).ok_or(EINVAL)?,
             posted: Posted::new(posted),
-            assembler: Assembler::new(accepted),
+            assembler: Assembler::new(wanted.accepted),
             parts: KVec::with_capacity(MAX_PACKET_SLOTS, GFP_KERNEL)?,
-            pages: PagePool::new(RING_SLOTS)?,
+            pages: supply.pages,
+            info: supply.info,
             pool: Pool::new(RING_SLOTS)?,
             peer,
             notifier,
             next_id: 0,
-            clear: !trusted,
+            clear: !wanted.trusted,
+            paired: wanted.headroom,
+            redirected: false,
         })
     }
 
@@ -143,7 +183,12 @@ impl RxRing {
         }
         // Each showing costs, and may wake the backend.
         let few = self.ring.outstanding() <= self.ring.size().saturating_sub(BATCH);
-        if few && self.ring.unpublished() != 0 && self.ring.publish() {
+        let back = if self.paired {
+            held_back(self.ring.written())
+        } else {
+            0
+        };
+        if few && self.ring.unpublished() > back && self.ring.publish_but(back) {
             self.notifier.notify();
             counters.add(Counter::RxNotified, 1);
         }

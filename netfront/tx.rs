@@ -40,6 +40,8 @@ use linux::net::{
     skb::SkBuff, //
 };
 
+mod frames;
+
 /// Ring slots that a packet can take: its data and one extra info.
 const MAX_SLOTS: u32 = MAX_PACKET_SLOTS as u32 + 1;
 
@@ -55,6 +57,8 @@ pub(crate) struct TxRing {
     notifier: Notifier,
     /// Packets that the stack waits for.
     counted: usize,
+    /// Frames that the backend was lent.
+    frames: usize,
     /// The backend has connected.
     pub(crate) started: bool,
     first: First,
@@ -82,6 +86,7 @@ impl TxRing {
             out: Outbox::new(page, peer, terms)?,
             notifier,
             counted: 0,
+            frames: 0,
             started: false,
             first: First::None,
         })
@@ -208,6 +213,7 @@ impl TxRing {
     ) -> Result<(), Broken> {
         let (done, result) = self.out.reap(budget, counters);
         *found = found.saturating_add(done.slots);
+        self.frames = self.frames.saturating_sub(done.frames);
         if done.packets != 0 {
             self.counted = self.counted.saturating_sub(done.packets);
             queue.completed(done.packets, done.bytes);
@@ -228,7 +234,8 @@ impl TxRing {
         counters: &Counters,
     ) -> Result<(), Broken> {
         // Each turn takes an answer.
-        while (self.counted != 0 || queue.stopped()) && !self.out.ring.armed() {
+        let awaited = |ring: &Self| ring.counted != 0 || ring.frames != 0 || queue.stopped();
+        while awaited(self) && !self.out.ring.armed() {
             let half = self.out.ring.outstanding() / 2;
             if !self
                 .out

@@ -10,6 +10,11 @@ use super::{
     },
     queue::TxQueue,
     skb::SkBuff,
+    xdp::{
+        frame::Frames,
+        program::Program,
+        reason::Reason, //
+    }, //
 };
 use crate::bindings;
 use core::{
@@ -116,7 +121,20 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// The user wants so many queues, at most [`max_queues`](Self::max_queues). With the RTNL held.
     fn set_queues(&self, dev: &Device<Self>, count: u32) -> Result;
 
-    /// Largest MTU that is possible now.
+    /// The user wants received packets to go through a program, or through none: [`Device::put_program`] is how they do. With
+    /// the RTNL held.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be, as `why` is told; what was there stays.
+    fn set_program(&self, dev: &Device<Self>, program: Option<Program>, why: Reason<'_>) -> Result;
+
+    /// Sends frames of other devices, as many as there is room for: those that are not taken stay theirs.
+    ///
+    /// Softirq context, several at a time for each queue.
+    fn xmit_frames(napi: &Napi<Self::Queue>, queue: TxQueue<'_>, frames: &mut Frames<'_>);
+
+    /// Largest MTU that is possible now. It is asked again after [`set_program`](Self::set_program).
     fn max_mtu(&self, dev: &Device<Self>) -> u32;
 
     /// Counters. May be called in any context.
@@ -348,6 +366,26 @@ impl<T: Driver> Device<T> {
             }
             bindings::rtnl_unlock();
         }
+    }
+
+    /// The MTU. Only with the RTNL held it stays as it is.
+    pub fn mtu(&self) -> u32 {
+        // SAFETY: The device is valid.
+        unsafe { (&raw const (*self.raw()).mtu).read_volatile() }
+    }
+
+    /// Has what is received on any queue go through a program, or through none.
+    pub fn put_program(&self, program: Option<Program>) {
+        for napi in self.queues() {
+            napi.put_program(program.clone());
+        }
+    }
+
+    /// Has the stack ask again which MTU is possible. With the RTNL held; what there is now is within that.
+    pub(super) fn limit_mtu(&self) {
+        let max_mtu = self.driver().max_mtu(self);
+        // SAFETY: The device is valid, and its limits change under the RTNL.
+        unsafe { (*self.raw()).max_mtu = max_mtu }
     }
 
     /// Has the stack ask again which features and MTU are possible; `wanted` is another MTU to have if that is possible.

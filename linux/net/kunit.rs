@@ -31,6 +31,12 @@ use super::{
         SkBuff,
         ETHERNET_HEADER, //
     },
+    xdp::{
+        frame::Frames,
+        program::Program,
+        reason::Reason,
+        run::RxInfo, //
+    },
 };
 use crate::{
     bindings,
@@ -38,6 +44,10 @@ use crate::{
     testing::Steps, //
 };
 use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
     ptr,
     ptr::NonNull, //
 };
@@ -54,6 +64,7 @@ use kernel::{
     }, //
 };
 
+mod programs;
 mod receiver;
 mod suite;
 
@@ -80,10 +91,30 @@ fn pattern(offset: usize) -> u8 {
 }
 
 /// What a poll is to try; tells whether all came as it should.
-type Task = fn(&mut PagePool, &PollContext<'_>) -> bool;
+type Task = fn(&mut Supply, &PollContext<'_>) -> bool;
+
+/// Pages, and what a program is told of them.
+struct Supply {
+    pages: PagePool,
+    info: Option<RxInfo>,
+}
+
+impl Deref for Supply {
+    type Target = PagePool;
+
+    fn deref(&self) -> &PagePool {
+        &self.pages
+    }
+}
+
+impl DerefMut for Supply {
+    fn deref_mut(&mut self) -> &mut PagePool {
+        &mut self.pages
+    }
+}
 
 struct Inner {
-    pool: PagePool,
+    pool: Supply,
     line: Option<SkBuff>,
     task: Option<Task>,
     /// How many more packets to leave with the stack.
@@ -106,7 +137,10 @@ impl Queue {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inner <- super::lock::new_spinlock_bh!(Inner {
-                pool: PagePool::new(64)?,
+                pool: Supply {
+                    pages: PagePool::new(64)?,
+                    info: None,
+                },
                 line: None,
                 task: None,
                 busy: 0,
@@ -279,6 +313,18 @@ impl Driver for Loop {
         self.wanted_queues.store(count, Relaxed);
         Ok(())
     }
+
+    fn set_program(
+        &self,
+        dev: &Device<Self>,
+        program: Option<Program>,
+        _why: Reason<'_>,
+    ) -> Result {
+        dev.put_program(program);
+        Ok(())
+    }
+
+    fn xmit_frames(_napi: &Napi<Queue>, _queue: TxQueue<'_>, _frames: &mut Frames<'_>) {}
 
     fn max_mtu(&self, _dev: &Device<Self>) -> u32 {
         self.max_mtu.load(Relaxed)

@@ -16,6 +16,10 @@ use super::{
         Checksum,
         RxSkb, //
     },
+    xdp::program::{
+        Place,
+        Program, //
+    },
 };
 use crate::{
     bindings,
@@ -67,6 +71,8 @@ pub struct Napi<Q: Poll> {
     #[pin]
     retry: Opaque<bindings::timer_list>,
     index: u32,
+    /// What received packets go through.
+    program: Place,
     #[pin]
     state: Mutex<State>,
     #[pin]
@@ -102,6 +108,7 @@ impl<Q: Poll> Napi<Q> {
                 napi <- Opaque::zeroed(),
                 retry <- Opaque::zeroed(),
                 index,
+                program: Place::new(),
                 state <- Mutex::new(
                     State {
                         dev: ptr::null_mut(),
@@ -127,6 +134,11 @@ impl<Q: Poll> Napi<Q> {
     /// The queue's number.
     pub fn index(&self) -> usize {
         self.index as usize
+    }
+
+    /// Has received packets go through a program, or through none. A poll that runs may go on with the former one.
+    pub(super) fn put_program(&self, program: Option<Program>) {
+        self.program.put(program);
     }
 
     /// Lets polls run, whether the device is up or not. Process context. Does nothing if they do already, or the device is gone.
@@ -203,6 +215,7 @@ impl<Q: Poll> Napi<Q> {
             index: this.index,
             // CAST: Not negative.
             budget: budget as usize,
+            program: this.program.get(),
             poll: PhantomData,
         };
         match Q::poll(this, &context) {
@@ -238,12 +251,13 @@ impl<Q: Poll> PinnedDrop for Napi<Q> {
 ///
 /// # Invariants
 ///
-/// `napi` is being polled for the device `dev`, both valid for `'a`.
+/// `napi` is being polled for the device `dev`, both valid for `'a`, and so is `program`, if there is one.
 pub struct PollContext<'a> {
     napi: *mut bindings::napi_struct,
-    dev: *mut bindings::net_device,
+    pub(super) dev: *mut bindings::net_device,
     index: u32,
     budget: usize,
+    pub(super) program: Option<NonNull<bindings::bpf_prog>>,
     poll: PhantomData<&'a ()>,
 }
 
@@ -282,6 +296,34 @@ impl PollContext<'_> {
         let skb = unsafe { bindings::napi_alloc_skb(self.napi, head as u32) };
         // SAFETY: It is new and ours.
         NonNull::new(skb).map(|skb| unsafe { RxSkb::from_raw(skb) })
+    }
+
+    /// Makes a packet of `len` bytes from `offset` on in a page, of which `meta` bytes before them are for the stack. The page
+    /// becomes its head.
+    ///
+    /// Returns `None` if there is no memory, or no room in the page for what belongs to a head.
+    pub fn skb_in_page(
+        &self,
+        page: RxPage,
+        offset: usize,
+        len: usize,
+        meta: usize,
+    ) -> Option<RxSkb> {
+        // SAFETY: The function has no requirements.
+        let tail = unsafe { bindings::xdp_tail() as usize };
+        let end = offset.checked_add(len)?.checked_add(tail)?;
+        if end > PAGE_SIZE || meta > offset {
+            return None;
+        }
+        // SAFETY: The poll runs, by the type invariant. The page is ours, and the packet lies in it with room behind.
+        // CAST: At most a page.
+        let skb = unsafe {
+            bindings::build_skb_in_page(page.raw(), offset as u32, len as u32, meta as u32)
+        };
+        let skb = NonNull::new(skb)?;
+        page.into_raw();
+        // SAFETY: It is new and ours, and has taken over the page.
+        Some(unsafe { RxSkb::from_raw(skb) })
     }
 
     /// Passes a packet up, merged with others if possible. Returns its length with the Ethernet header.

@@ -45,6 +45,10 @@ impl PagePool {
         })
     }
 
+    pub(super) fn raw(&self) -> NonNull<bindings::page_pool> {
+        self.raw
+    }
+
     /// Takes a page out, without sleeping. A fresh page is zeroed; a reused one holds what it was last used for.
     pub fn alloc(&mut self) -> Option<RxPage> {
         // SAFETY: The pool is valid by the type invariant, and `&mut self` makes us its only consumer.
@@ -90,6 +94,20 @@ impl RxPage {
     pub fn clear(&mut self) {
         // SAFETY: The page is ours by the type invariant, and pool pages are mapped.
         unsafe { bindings::clear_page_of(self.page.as_ptr()) }
+    }
+
+    /// Moves `len` bytes from one place of the page to another; only if both lie inside it.
+    pub fn shift(&mut self, from: usize, to: usize, len: usize) {
+        let inside = |at: usize| at.checked_add(len).is_some_and(|end| end <= PAGE_SIZE);
+        if inside(from) && inside(to) && from != to {
+            // SAFETY: The page is ours by the type invariant, and pool pages are mapped. Both places are inside it.
+            // CAST: At most a page.
+            unsafe { bindings::page_move(self.raw(), to as u32, from as u32, len as u32) }
+        }
+    }
+
+    pub(super) fn pool(&self) -> NonNull<bindings::page_pool> {
+        self.pool
     }
 
     pub(super) fn raw(&self) -> *mut bindings::page {

@@ -12,7 +12,8 @@ use super::{
         Vtable, //
     },
     ethtool,
-    napi::Napi, //
+    napi::Napi,
+    xdp::attach, //
 };
 use crate::bindings;
 use core::{
@@ -63,6 +64,13 @@ impl<T: Driver> Drop for Allocated<T> {
 }
 
 impl<T: Driver> Registration<T> {
+    /// The table of functions of the driver.
+    const NETDEV: bindings::net_device_ops = bindings::net_device_ops {
+        ndo_bpf: Some(attach::Vtable::<T>::bpf),
+        ndo_xdp_xmit: Some(attach::Vtable::<T>::xmit),
+        ..Vtable::<T>::NETDEV
+    };
+
     /// Makes a device `eth*` with `driver` as its data and as many queues as `config` says, of which the stack uses one at
     /// first, and registers it.
     ///
@@ -115,7 +123,8 @@ impl<T: Driver> Registration<T> {
             bindings::set_netdev_dev(raw, core::ptr::from_ref(parent).cast_mut().cast());
             bindings::netdev_set_flags(raw);
             bindings::eth_hw_addr_set(raw, config.mac.as_ptr());
-            (*raw).netdev_ops = &Vtable::<T>::NETDEV;
+            (*raw).netdev_ops = &Self::NETDEV;
+            bindings::xdp_set_features(raw);
             (*raw).ethtool_ops = ethtool::vtable::<T>();
             (*raw).hw_features |= config.hw_features.0;
             (*raw).features |= all.0;

@@ -17,6 +17,7 @@ use core::{
 use kernel::{
     alloc::flags::*,
     error::to_result,
+    ffi::c_void,
     page::Page,
     prelude::*, //
 };
@@ -205,19 +206,14 @@ impl SkBuff {
     ///
     /// Returns `None` if there is no memory, or no byte at `offset`.
     pub fn copy_page(&self, offset: usize) -> Option<PageCopy> {
-        let len = self.len().saturating_sub(offset).min(PAGE_SIZE);
-        if len == 0 {
-            return None;
-        }
-        let page = Page::alloc_page(GFP_ATOMIC | __GFP_ZERO | __GFP_NOWARN).ok()?;
-        // SAFETY: The page is allocated with a kernel mapping; the packet is valid and the copy stays in the page.
-        // CAST: A packet is far below 2 GiB.
-        to_result(unsafe {
-            let to = bindings::page_address(page.as_ptr().cast());
-            bindings::skb_copy_bits(self.raw.as_ptr(), offset as i32, to, len as i32)
+        let left = self.len().checked_sub(offset)?;
+        PageCopy::with(left, |to, len| {
+            // SAFETY: The packet is valid and there is room for the copy. CAST: A packet is far below 2 GiB.
+            let copied = unsafe {
+                bindings::skb_copy_bits(self.raw.as_ptr(), offset as i32, to, len as i32)
+            };
+            to_result(copied).ok()
         })
-        .ok()?;
-        Some(PageCopy { page, len })
     }
 
     /// Tells the stack that the packet is about to be sent.
@@ -256,6 +252,22 @@ pub struct PageCopy {
 }
 
 impl PageCopy {
+    /// Copies what there is of `left` bytes, and as much as there is room for: `copy` gets the place, and how many bytes.
+    /// `None` if there is no memory, nothing to copy, or that fails.
+    pub(super) fn with(
+        left: usize,
+        copy: impl FnOnce(*mut c_void, usize) -> Option<()>,
+    ) -> Option<Self> {
+        let len = left.min(PAGE_SIZE);
+        if len == 0 {
+            return None;
+        }
+        let page = Page::alloc_page(GFP_ATOMIC | __GFP_ZERO | __GFP_NOWARN).ok()?;
+        // SAFETY: The page is allocated with a kernel mapping.
+        copy(unsafe { bindings::page_address(page.as_ptr().cast()) }, len)?;
+        Some(Self { page, len })
+    }
+
     /// The number of the page's frame.
     pub fn pfn(&self) -> u64 {
         // SAFETY: The page is valid.
@@ -281,7 +293,7 @@ impl RxSkb {
     ///
     /// # Safety
     ///
-    /// As for [`SkBuff::from_raw`]; the packet is empty and no one else has a reference to it.
+    /// As for [`SkBuff::from_raw`]; the packet's pages are of pools, and no one else has a reference to it.
     pub(super) unsafe fn from_raw(raw: NonNull<bindings::sk_buff>) -> Self {
         // SAFETY: By the safety requirements.
         let skb = unsafe { SkBuff::from_raw(raw) };

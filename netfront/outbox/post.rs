@@ -10,7 +10,8 @@ use crate::{
     },
     loan::{
         Loan,
-        Packet, //
+        Packet,
+        Whose, //
     },
     marks::{
         extra,
@@ -48,17 +49,17 @@ use linux::net::skb::{
 pub(crate) struct Unfit;
 
 /// A packet whose slots are being written.
-struct Draft {
-    packet: PacketId,
+pub(super) struct Draft {
+    pub(super) packet: PacketId,
     /// Bytes of the packet.
-    len: u16,
+    pub(super) len: u16,
     /// Flags of its first slot.
-    flags: u16,
-    extra: Option<ExtraInfo>,
+    pub(super) flags: u16,
+    pub(super) extra: Option<ExtraInfo>,
     /// Slots that are still to come.
-    left: usize,
+    pub(super) left: usize,
     /// Ring slots that were written.
-    written: u32,
+    pub(super) written: u32,
 }
 
 impl Outbox {
@@ -85,6 +86,7 @@ impl Outbox {
         let counted = plan != Plan::Cell;
         let packet = Packet {
             skb: lent.then(|| skb.hold()),
+            frame: None,
             counted: counted.then_some(len),
         };
         let mut draft = Draft {
@@ -105,11 +107,7 @@ impl Outbox {
                 .and_then(|()| self.put_runs(&mut draft, &skb, front, counters)),
         };
         if written.is_err() {
-            // The backend has not been shown any of it.
-            self.ring.unwrite(draft.written);
-            let pool = &self.pool;
-            let end = |loan: Loan, packet: &mut Packet| loan.end(pool, packet, counters);
-            drop(self.book.cancel(draft.packet, end));
+            self.cancel(&draft, counters);
             return Err(Unfit);
         }
         if draft.extra.is_some() {
@@ -123,6 +121,15 @@ impl Outbox {
         Ok(counted)
     }
 
+    /// Takes back what was written of a packet.
+    pub(super) fn cancel(&mut self, draft: &Draft, counters: &Counters) {
+        // The backend has not been shown any of it.
+        self.ring.unwrite(draft.written);
+        let pool = &self.pool;
+        let end = |loan: Loan, packet: &mut Packet| loan.end(pool, packet, counters);
+        drop(self.book.cancel(draft.packet, end));
+    }
+
     /// Sends the first `len` bytes from a cell.
     fn put_cell(
         &mut self,
@@ -131,8 +138,19 @@ impl Outbox {
         len: usize,
         counters: &Counters,
     ) -> Result<(), Unfit> {
+        self.put_in_cell(draft, len, |bytes| skb.copy(0, bytes).ok(), counters)
+    }
+
+    /// Sends `len` bytes that `copy` puts into a cell.
+    pub(super) fn put_in_cell(
+        &mut self,
+        draft: &mut Draft,
+        len: usize,
+        copy: impl FnOnce(&mut [u8]) -> Option<()>,
+        counters: &Counters,
+    ) -> Result<(), Unfit> {
         let id = self.enter(draft, Loan::Cell, counters)?;
-        let (gref, offset) = self.cells.fill(id, skb, len).ok_or(Unfit)?;
+        let (gref, offset) = self.cells.fill(id, len, copy).ok_or(Unfit)?;
         // CAST: A cell is small.
         self.write(draft, id, gref, offset, len as u16)
     }
@@ -147,12 +165,22 @@ impl Outbox {
     ) -> Result<(), Unfit> {
         for page in 0..pages {
             let copy = skb.copy_page(page.saturating_mul(PAGE_SIZE)).ok_or(Unfit)?;
-            // CAST: At most a page.
-            let len = copy.len() as u16;
-            let gfn = Gfn(copy.pfn());
-            self.lend(draft, gfn, Some(copy), (0, len), counters)?;
+            self.lend_copy(draft, copy, counters)?;
         }
         Ok(())
+    }
+
+    /// Lends a page that was made for it.
+    pub(super) fn lend_copy(
+        &mut self,
+        draft: &mut Draft,
+        copy: PageCopy,
+        counters: &Counters,
+    ) -> Result<(), Unfit> {
+        // CAST: At most a page.
+        let len = copy.len() as u16;
+        let gfn = Gfn(copy.pfn());
+        self.lend(draft, gfn, Whose::Copy(copy), (0, len), counters)
     }
 
     /// Lends what lies behind the first `front` bytes.
@@ -166,25 +194,26 @@ impl Outbox {
         for run in skb.runs(front) {
             for piece in pieces(run.offset, run.len) {
                 let gfn = Gfn(run.pfn.wrapping_add(piece.page as u64));
-                self.lend(draft, gfn, None, (piece.offset, piece.len), counters)?;
+                let place = (piece.offset, piece.len);
+                self.lend(draft, gfn, Whose::Packet, place, counters)?;
             }
         }
         Ok(())
     }
 
     /// Lends a page and writes its slot.
-    fn lend(
+    pub(super) fn lend(
         &mut self,
         draft: &mut Draft,
         gfn: Gfn,
-        copy: Option<PageCopy>,
+        whose: Whose,
         (offset, len): (u16, u16),
         counters: &Counters,
     ) -> Result<(), Unfit> {
         let grant = self.pool.grant(self.peer, gfn, Access::ReadOnly);
         let grant = grant.ok_or(Unfit)?;
         let gref = grant.gref().0;
-        let id = self.enter(draft, Loan::Page(grant, copy), counters)?;
+        let id = self.enter(draft, Loan::Page(grant, whose), counters)?;
         self.write(draft, id, gref, offset, len)
     }
 

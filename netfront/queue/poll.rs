@@ -26,10 +26,21 @@ impl Poll for Queue {
         if context.budget() == 0 || !context.running() || napi.broken.load(Relaxed) {
             return Polled::Done(0);
         }
+        let mut sent = false;
         let received = match &mut *napi.rx.lock() {
-            Some(ring) => ring.receive(context, &napi.counters),
+            Some(ring) => {
+                let mut send = |frame| {
+                    let this = napi.send_frame(context.tx_queue(), frame);
+                    sent |= this;
+                    this
+                };
+                ring.receive(context, &mut send, &napi.counters)
+            }
             None => return Polled::Done(0),
         };
+        if sent {
+            napi.flush_frames(context.tx_queue());
+        }
         let received = match received {
             Ok(received) => received,
             Err(broken) => {

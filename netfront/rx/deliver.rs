@@ -2,7 +2,12 @@
 
 //! A packet becomes one of the stack's.
 
-use super::RxRing;
+use super::{
+    program::Outcome,
+    Outlet,
+    RxRing,
+    HEAD, //
+};
 use crate::counters::{
     Counter,
     Counters, //
@@ -26,28 +31,38 @@ use linux::{
     }, //
 };
 
-/// A packet of so many bytes is copied whole. Of a larger one only the headers are, so that the stack can put the rest
-/// of many together without copying; longer headers than this end in a page.
-const HEAD: usize = 256;
-
 impl RxRing {
     /// Drops a packet; its pages are lent again.
     pub(super) fn malformed(&mut self, error: rx::RxError, counters: &Counters) {
         counters.add(Counter::RxErrors, 1);
         kernel::pr_warn_once!("backend sent a malformed packet: {}\n", Shown(error));
+        self.drop_parts(counters);
+    }
+
+    /// Lends the pages of a packet again.
+    pub(super) fn drop_parts(&mut self, counters: &Counters) {
         while let Some((buffer, _)) = self.parts.pop() {
             self.post(buffer, counters);
         }
     }
 
-    /// Passes a packet up.
+    /// Passes a packet up, or to the program that looks at it first.
     pub(super) fn deliver(
         &mut self,
         packet: &RxPacket,
         context: &PollContext<'_>,
+        send: &mut Outlet<'_>,
         counters: &Counters,
     ) {
-        let skb = if packet.fragments == 1 && packet.len <= HEAD {
+        if let Some((_, first)) = self.parts.first_mut() {
+            *first = packet.first;
+        }
+        let skb = if context.has_program() {
+            match self.examine(packet, context, send, counters) {
+                Outcome::Pass(skb) => skb,
+                Outcome::Gone => return,
+            }
+        } else if packet.fragments == 1 && packet.len <= HEAD {
             self.copied(context, counters)
         } else {
             self.assembled(context, counters)

@@ -4,6 +4,7 @@
 
 use super::{
     Broken,
+    Outlet,
     RxRing, //
 };
 use crate::counters::{
@@ -28,7 +29,8 @@ pub(crate) struct Received {
 }
 
 impl RxRing {
-    /// Receives packets, at most as many as the poll's budget, and lends new pages.
+    /// Receives packets, at most as many as the poll's budget, and lends new pages. What a program wants to be sent goes out
+    /// by `send`.
     ///
     /// # Errors
     ///
@@ -36,6 +38,7 @@ impl RxRing {
     pub(crate) fn receive(
         &mut self,
         context: &PollContext<'_>,
+        send: &mut Outlet<'_>,
         counters: &Counters,
     ) -> Result<Received, Broken> {
         let mut received = Received {
@@ -43,21 +46,32 @@ impl RxRing {
             slots: 0,
             short: false,
         };
-        loop {
-            self.round(context, &mut received, counters)?;
-            received.short = self.refill(counters);
-            if received.packets >= context.budget() || !self.ring.arm(1).map_err(Broken::Ring)? {
-                break;
+        let result = loop {
+            if let Err(broken) = self.round(context, send, &mut received, counters) {
+                break Err(broken);
             }
+            received.short = self.refill(counters);
+            if received.packets >= context.budget() {
+                break Ok(());
+            }
+            match self.ring.arm(1) {
+                Ok(true) => continue,
+                armed => break armed.map(drop).map_err(Broken::Ring),
+            }
+        };
+        if core::mem::take(&mut self.redirected) {
+            // Within the poll, and while the pages that come back at once find the ring locked.
+            context.flush_redirected();
         }
         counters.add(Counter::RxSlots, received.slots);
-        Ok(received)
+        result.map(|()| received)
     }
 
     /// Receives what there is, within the budget.
     fn round(
         &mut self,
         context: &PollContext<'_>,
+        send: &mut Outlet<'_>,
         received: &mut Received,
         counters: &Counters,
     ) -> Result<(), Broken> {
@@ -85,7 +99,7 @@ impl RxRing {
             }
             match progress {
                 Progress::More => continue,
-                Progress::End(Ok(packet)) => self.deliver(&packet, context, counters),
+                Progress::End(Ok(packet)) => self.deliver(&packet, context, send, counters),
                 Progress::End(Err(error)) => self.malformed(error, counters),
             }
             received.packets = received.packets.saturating_add(1);
