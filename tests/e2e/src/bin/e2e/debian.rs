@@ -3,7 +3,7 @@
 //! Debian with its root disk, network and console on Oxen.
 
 use crate::scene::Scene;
-use crate::{clock, disk, hotplug, offload, paths, queues, steering, store};
+use crate::{clock, disk, hotplug, offload, paths, queues, steering, store, xdp};
 use anyhow::{ensure, Result};
 use companion::{Console, Domain, BRIEF, LONG};
 use e2e::suite::Test;
@@ -39,6 +39,9 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("debian/large-packets", offload::large_packets),
         ("debian/network-queues", queues::queues),
         ("debian/network-hash", steering::hostile),
+        ("debian/xdp-verdicts", xdp::verdicts),
+        ("debian/xdp-under-load", xdp::under_load),
+        ("debian/xdp-other-backends", xdp::other_backends),
         ("debian/fio-verify", |s| {
             check::fio_verify(&s.guest, "xvdb", s.settings.mib).map(drop)
         }),

@@ -22,6 +22,7 @@ mod steering;
 mod store;
 mod suspend;
 mod tools;
+mod xdp;
 
 use anyhow::Result;
 use clap::Parser;
