@@ -8,6 +8,7 @@
 //! - [`rx`]: received slots put together into packets that are safe to use.
 //! - [`gso`]: segmentation as the two ends tell it to each other.
 //! - [`share`]: how many queues there are; [`steering`]: which of them gets a packet that is received.
+//! - [`multicast`]: which of it the backend passes on.
 //! - [`merit`]: which events brought nothing.
 //! - [`xdp`]: what a program that looks at received packets needs.
 //! - [`mac`]: hardware addresses as the store spells them.
@@ -17,6 +18,7 @@ pub mod features;
 pub mod gso;
 pub mod mac;
 pub mod merit;
+pub mod multicast;
 pub mod patience;
 pub mod plan;
 pub mod rx;

@@ -55,6 +55,12 @@ pub mod keys {
     pub const FEATURE_XDP_HEADROOM: &str = "feature-xdp-headroom";
     /// Frontend: bytes of that room. 0 without.
     pub const XDP_HEADROOM: &str = "xdp-headroom";
+    /// Backend: passes on the groups that it was told of, and no others, if it is asked to when it connects.
+    pub const MULTICAST: &str = "feature-multicast-control";
+    /// Backend: it can be asked at any time.
+    pub const DYNAMIC_MULTICAST: &str = "feature-dynamic-multicast-control";
+    /// Frontend: asks for it.
+    pub const REQUEST_MULTICAST: &str = "request-multicast-control";
     /// Frontend: 0 if the toolstack says that the backend is not to be trusted.
     pub const TRUSTED: &str = "trusted";
 }
@@ -91,6 +97,8 @@ pub struct Offer {
     pub control_ring: bool,
     /// It leaves room before the data.
     pub headroom: bool,
+    /// It can be asked at any time to pass on certain groups only.
+    pub multicast: bool,
     /// Most queues that it serves, at least one.
     pub max_queues: u32,
 }
@@ -115,6 +123,8 @@ impl Offer {
             gso_v6: sg && csum_v6 && flag(keys::GSO_TCPV6),
             control_ring: flag(keys::CTRL_RING),
             headroom: flag(keys::FEATURE_XDP_HEADROOM),
+            // One that is asked only once would need another connection whenever somebody wants all there is.
+            multicast: flag(keys::MULTICAST) && flag(keys::DYNAMIC_MULTICAST),
             max_queues: read(keys::MAX_QUEUES, number).unwrap_or(1).max(1),
         }
     }
@@ -163,7 +173,7 @@ mod tests {
             keys::IPV6_CSUM_OFFLOAD,
             "queue-3",
             keys::XDP_HEADROOM,
-            "request-multicast-control",
+            keys::REQUEST_MULTICAST,
         ] {
             assert!(is_frontend_key(key.as_bytes()), "{key}");
         }
@@ -249,6 +259,8 @@ mod tests {
             ("multi-queue-max-queues", "8"),
             ("feature-ctrl-ring", "1"),
             ("feature-xdp-headroom", "1"),
+            ("feature-multicast-control", "1"),
+            ("feature-dynamic-multicast-control", "1"),
         ]);
         assert_eq!(
             offer,
@@ -261,6 +273,7 @@ mod tests {
                 gso_v6: true,
                 control_ring: true,
                 headroom: true,
+                multicast: true,
                 max_queues: 8
             }
         );
@@ -278,6 +291,24 @@ mod tests {
             .gso_v4
         );
         assert!(!offer(&[("feature-gso-tcpv6", "1"), ("feature-sg", "1")]).gso_v6);
+    }
+
+    #[test]
+    fn groups_are_for_backends_that_can_be_asked_at_any_time() {
+        for (keys, multicast) in [
+            (&["feature-multicast-control"][..], false),
+            (&["feature-dynamic-multicast-control"], false),
+            (
+                &[
+                    "feature-multicast-control",
+                    "feature-dynamic-multicast-control",
+                ],
+                true,
+            ),
+        ] {
+            let store: Vec<_> = keys.iter().map(|key| (*key, "1")).collect();
+            assert_eq!(offer(&store).multicast, multicast, "{keys:?}");
+        }
     }
 
     #[test]
