@@ -11,6 +11,7 @@
 //! - [`xdp`]: programs that look at received packets first.
 //! - [`lock`]: locks that a poll and others share.
 //! - [`features`]: what a device can do for the stack.
+//! - [`rx_mode`]: what the stack wants to receive.
 //! - [`ethtool`]: what `ethtool` shows of a device.
 
 pub mod device;
@@ -23,5 +24,6 @@ pub mod napi;
 pub mod page_pool;
 pub mod queue;
 pub mod registration;
+pub mod rx_mode;
 pub mod skb;
 pub mod xdp;

@@ -20,11 +20,36 @@ void oxen_helper_set_netdev_dev(struct net_device *dev, struct device *parent)
 	SET_NETDEV_DEV(dev, parent);
 }
 
-/* Packets to send are ours alone, so that they may be changed. The address may change while the device is up. */
+/*
+ * Packets to send are ours alone, so that they may be changed. The address may change while the device is up. Further
+ * addresses are as good as the first: what comes is not looked at.
+ */
 void oxen_helper_netdev_set_flags(struct net_device *dev)
 {
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
-	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
+	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_UNICAST_FLT;
+}
+
+void oxen_helper_netif_addr_lock_bh(struct net_device *dev)
+{
+	netif_addr_lock_bh(dev);
+}
+
+void oxen_helper_netif_addr_unlock_bh(struct net_device *dev)
+{
+	netif_addr_unlock_bh(dev);
+}
+
+/* The group behind last, or the first one. */
+const struct netdev_hw_addr *
+oxen_helper_netdev_next_mc_addr(const struct net_device *dev,
+				const struct netdev_hw_addr *last)
+{
+	const struct list_head *next = last ? last->list.next : dev->mc.list.next;
+
+	return next == &dev->mc.list ?
+		       NULL :
+		       list_entry(next, struct netdev_hw_addr, list);
 }
 
 /* CPU n sends on queue n modulo their number. */

@@ -9,6 +9,7 @@ use super::{
         Poll, //
     },
     queue::TxQueue,
+    rx_mode::RxMode,
     skb::SkBuff,
     xdp::{
         frame::Frames,
@@ -95,6 +96,9 @@ pub trait Driver: Send + Sync + Sized + 'static {
 
     /// Narrows the features that the user wants down to what is possible now.
     fn fix_features(&self, dev: &Device<Self>, wanted: Features) -> Features;
+
+    /// The stack wants to receive other groups, or none in particular: softirqs are off, and a lock that spins is held.
+    fn set_rx_mode(&self, _dev: &Device<Self>, _mode: &RxMode<'_>) {}
 
     /// The features change to `features`. With the RTNL held.
     fn set_features(&self, dev: &Device<Self>, features: Features);
@@ -354,6 +358,18 @@ impl<T: Driver> Device<T> {
         }
     }
 
+    /// Has the driver look at what the stack wants to receive, whether the device is up or not. Process context, for
+    /// registered devices.
+    pub fn look_at_rx_mode(&self) {
+        // SAFETY: The device is valid and initialised; this is the lock of its lists of addresses.
+        unsafe { bindings::netif_addr_lock_bh(self.raw()) };
+        // SAFETY: The device is valid, and the lock is held until after the call.
+        let mode = unsafe { RxMode::of(self.raw()) };
+        self.driver().set_rx_mode(self, &mode);
+        // SAFETY: Locked above.
+        unsafe { bindings::netif_addr_unlock_bh(self.raw()) };
+    }
+
     /// Tells the neighbours where the device is now, if it is up and has a carrier. Process context.
     pub fn notify_peers(&self) {
         // SAFETY: The device is valid, and is activated under the RTNL. The stack does so by itself after the carrier
@@ -420,6 +436,7 @@ impl<T: Driver> Vtable<T> {
         ndo_tx_timeout: Some(Self::tx_timeout),
         ndo_fix_features: Some(Self::fix_features),
         ndo_set_features: Some(Self::set_features),
+        ndo_set_rx_mode: Some(Self::set_rx_mode),
         ndo_get_stats64: Some(Self::stats),
         ndo_set_mac_address: Some(bindings::eth_mac_addr),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
@@ -521,6 +538,17 @@ impl<T: Driver> Vtable<T> {
         let dev = unsafe { Device::<T>::from_raw(dev) };
         dev.driver().set_features(dev, Features(features));
         0
+    }
+
+    /// # Safety
+    ///
+    /// Only the kernel calls it, with what was registered together with this function.
+    unsafe extern "C" fn set_rx_mode(dev: *mut bindings::net_device) {
+        // SAFETY: By the safety requirements.
+        let this = unsafe { Device::<T>::from_raw(dev) };
+        // SAFETY: As above; the stack holds the lock of the device's lists of addresses during the call.
+        let mode = unsafe { RxMode::of(dev) };
+        this.driver().set_rx_mode(this, &mode);
     }
 
     /// # Safety

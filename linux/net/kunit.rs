@@ -26,6 +26,7 @@ use super::{
     },
     queue::TxQueue,
     registration::Registration,
+    rx_mode::RxMode,
     skb::{
         Checksum,
         SkBuff,
@@ -70,6 +71,9 @@ mod suite;
 
 /// Address of the device, of the range for local use.
 const MAC: [u8; 6] = [2, 0, 0, 0, 0x88, 0xb5];
+
+/// A group of the range for local use.
+const GROUP: [u8; 6] = [3, 0, 0, 0, 0x88, 0xb5];
 
 /// Protocol of the test's packets: IEEE 802's local experimental one.
 const PROTOCOL: [u8; 2] = [0x88, 0xb5];
@@ -244,6 +248,9 @@ struct Loop {
     max_mtu: Atomic<u32>,
     wanted_queues: Atomic<u32>,
     features: Atomic<u64>,
+    modes: Arc<Steps>,
+    groups: Atomic<u32>,
+    all: Atomic<bool>,
 }
 
 impl Driver for Loop {
@@ -286,6 +293,14 @@ impl Driver for Loop {
     }
 
     fn set_features(&self, _dev: &Device<Self>, _features: Features) {}
+
+    fn set_rx_mode(&self, _dev: &Device<Self>, mode: &RxMode<'_>) {
+        let ours = mode.groups().filter(|group| *group == GROUP).count();
+        // CAST: One at most.
+        self.groups.store(ours as u32, Relaxed);
+        self.all.store(mode.wants_all(), Relaxed);
+        self.modes.step();
+    }
 
     const HASH_KEY: usize = 4;
     const HASH_TABLE: usize = 4;
@@ -419,6 +434,9 @@ impl Fixture {
             max_mtu: Atomic::new(9000),
             wanted_queues: Atomic::new(0),
             features: Atomic::new(u64::MAX),
+            modes: Steps::new()?,
+            groups: Atomic::new(0),
+            all: Atomic::new(false),
         });
         let dev = Registration::new(parent.as_ref().as_ref(), &config, driver, |_| Queue::new())?;
         Ok(Self {

@@ -20,6 +20,7 @@ use super::{
     with_rtnl,
     Fixture,
     Queue,
+    GROUP,
     LONG,
     MAC,
     QUEUES, //
@@ -33,6 +34,7 @@ use core::{
     ptr, //
 };
 use kernel::{
+    error::to_result,
     prelude::*,
     sync::atomic::Relaxed, //
 };
@@ -346,6 +348,48 @@ mod tests {
         // A group's.
         assert!(test.dev.set_mac([1; 6]).is_err());
         test.dev.set_mac(MAC)?;
+        Ok(())
+    }
+
+    #[test]
+    fn groups_are_told_as_they_come_and_go() -> Result {
+        let test = Fixture::opened()?;
+        let driver = test.dev.driver();
+        let seen = || (driver.groups.load(Relaxed), driver.all.load(Relaxed));
+        assert_eq!(seen(), (0, false));
+        let before = driver.modes.count();
+        // SAFETY: The device is registered, and the address has six bytes.
+        to_result(unsafe { bindings::dev_mc_add(test.dev.raw(), GROUP.as_ptr()) })?;
+        assert_eq!(seen(), (1, false));
+        assert!(driver.modes.count() != before);
+        // SAFETY: As above, with the lock held.
+        to_result(with_rtnl(|| unsafe {
+            bindings::dev_set_allmulti(test.dev.raw(), 1)
+        }))?;
+        assert_eq!(seen(), (1, true));
+        // SAFETY: As above.
+        to_result(with_rtnl(|| unsafe {
+            bindings::dev_set_allmulti(test.dev.raw(), -1)
+        }))?;
+        test.down();
+        // SAFETY: As for the addition.
+        to_result(unsafe { bindings::dev_mc_del(test.dev.raw(), GROUP.as_ptr()) })?;
+        // Nobody asks a device that is down, but it can look.
+        assert_eq!(seen(), (1, false));
+        test.dev.look_at_rx_mode();
+        assert_eq!(seen(), (0, false));
+        Ok(())
+    }
+
+    #[test]
+    fn another_address_does_not_bring_everything() -> Result {
+        let test = Fixture::opened()?;
+        let other = [2, 0, 0, 0, 0x88, 0xb7];
+        // SAFETY: The device is registered, and the address has six bytes.
+        to_result(unsafe { bindings::dev_uc_add(test.dev.raw(), other.as_ptr()) })?;
+        assert!(!test.dev.driver().all.load(Relaxed));
+        // SAFETY: As above.
+        to_result(unsafe { bindings::dev_uc_del(test.dev.raw(), other.as_ptr()) })?;
         Ok(())
     }
 
