@@ -205,6 +205,29 @@ impl Device {
         result
     }
 
+    /// Writes one key, while our state stays as it is. For [`Driver::update`](crate::Driver::update).
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when the node is not this device's any more, which ends the device. Otherwise as [`Store::transaction`].
+    pub fn write_key(&self, key: impl fmt::Display, value: impl fmt::Display) -> Result {
+        let node = self.node();
+        let mut own = node.own.lock();
+        let mut ours = true;
+        let result = self.store().transaction(|store| {
+            let keys = Keys::new(store, self.nodename());
+            ours = read_state(&keys)?.is_ok_and(|state| own.is_ours(state));
+            if !ours || own.state() == State::Unknown {
+                return Err(ENODEV);
+            }
+            keys.write(&key, &value)
+        });
+        if !ours {
+            node.signal.vanish();
+        }
+        result
+    }
+
     /// Reads the backend's state, [`State::Unknown`] when its node is gone, and whether the toolstack keeps the device
     /// online.
     ///
@@ -304,6 +327,11 @@ impl Device {
     /// Has the connection, if there is one, replaced by a new one that the driver publishes otherwise. From any context.
     pub fn renew(&self) {
         self.signal().renew();
+    }
+
+    /// Has the driver's [`update`](crate::Driver::update) called, as soon as the backend is connected. From any context.
+    pub fn update(&self) {
+        self.signal().update();
     }
 }
 

@@ -89,6 +89,8 @@ pub(crate) struct Signal {
     lost: Atomic<bool>,
     /// Our end wants another connection.
     renewal: Atomic<bool>,
+    /// Our end wants other keys.
+    update: Atomic<bool>,
     /// The backend broke the rules.
     #[pin]
     fault: SpinLockIrq<Option<Sentence>>,
@@ -109,6 +111,7 @@ impl Signal {
                 resumed: Atomic::new(false),
                 lost: Atomic::new(false),
                 renewal: Atomic::new(false),
+                update: Atomic::new(false),
                 fault <- new_spinlock_irq!(None, "xenbus_fault"),
                 count: Atomic::new(0),
                 wait <- new_wait_queue!("xenbus::Signal"),
@@ -183,6 +186,22 @@ impl Signal {
     /// Tells whether our end has wanted another connection since the last call.
     pub(crate) fn take_renewal(&self) -> bool {
         self.renewal.xchg(false, Full)
+    }
+
+    /// Our end wants other keys.
+    pub(crate) fn update(&self) {
+        self.update.store(true, Relaxed);
+        self.kick();
+    }
+
+    /// Tells whether our end has wanted other keys since the last call.
+    pub(crate) fn take_update(&self) -> bool {
+        self.update.xchg(false, Full)
+    }
+
+    /// The keys could not be changed: they are still to be.
+    pub(crate) fn put_update_back(&self) {
+        self.update.store(true, Relaxed);
     }
 
     /// The backend broke the rules; the first of several reasons is kept.

@@ -92,6 +92,16 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// The connected backend announces itself again: its properties may have changed.
     fn refresh(&self, _dev: &Device) {}
 
+    /// The driver has asked for this with [`Device::update`], and the backend is connected: changes keys with
+    /// [`Device::write_key`] that the backend watches.
+    ///
+    /// # Errors
+    ///
+    /// After an error that may pass it is called again; any other is left to the driver.
+    fn update(&self, _dev: &Device) -> Result {
+        Ok(())
+    }
+
     /// The device is being taken away, and its backend still works: sends what must not be lost. May wait for the backend,
     /// a few seconds at most: the toolstack waits for 10.
     fn flush(&self, _dev: &Device) {}

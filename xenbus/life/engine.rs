@@ -8,6 +8,7 @@ use abi::connection::{
     Backoff,
     Input,
     Life,
+    Phase,
     State,
     Step, //
 };
@@ -193,7 +194,26 @@ impl<T: Driver> Engine<T> {
                 Err(error) => self.failed(step, error),
             }
         }
+        self.update();
         self.set_timer();
+    }
+
+    /// Has the driver change its keys, if it wants to.
+    fn update(&mut self) {
+        let signal = self.dev.signal();
+        let may = self.life.phase() == Phase::Attached && self.again_at.is_none();
+        if !may || signal.has_vanished() || !signal.take_update() {
+            return;
+        }
+        match self.driver.update(&self.dev) {
+            Ok(()) => self.backoff.succeeded(),
+            Err(error) if is_transient(error) => {
+                self.dev.signal().put_update_back();
+                let now = self.now();
+                self.try_again_later(now);
+            }
+            Err(error) => dev_dbg!(self.dev.as_ref(), "update failed: {:?}\n", error),
+        }
     }
 
     fn take(&mut self, step: Step) -> Result {
