@@ -34,12 +34,18 @@ impl Cells {
         len: usize,
         copy: impl FnOnce(&mut [u8]) -> Option<()>,
     ) -> Option<(u32, u16)> {
-        let id = usize::from(id);
-        let gref = self.0.grefs().get(id / CELLS_IN_PAGE)?;
+        let place = self.place(id)?;
         let mut bytes = [0; CELL];
         let bytes = bytes.get_mut(..len)?;
         copy(bytes)?;
-        self.0.write(id.wrapping_mul(CELL), bytes);
+        self.0.write(usize::from(id).wrapping_mul(CELL), bytes);
+        Some(place)
+    }
+
+    /// The reference of the page of the cell of slot `id`, and the cell's offset in it, if there is such a cell.
+    pub(crate) fn place(&self, id: u16) -> Option<(u32, u16)> {
+        let id = usize::from(id);
+        let gref = self.0.grefs().get(id / CELLS_IN_PAGE)?;
         // CAST: Less than a page.
         let offset = (id % CELLS_IN_PAGE).wrapping_mul(CELL) as u16;
         Some((gref.0, offset))

@@ -147,7 +147,7 @@ impl Connection {
     pub(crate) fn connected(&self, netdev: &Device<Interface>) {
         let ring = self.control.as_ref().map(|control| control.ring().clone());
         // CAST: Queues are few.
-        netdev.driver().connected(self.len() as u32, ring);
+        netdev.driver().connected(netdev, self.len() as u32, ring);
     }
 
     /// How many queues it has.

@@ -12,7 +12,10 @@ use crate::{
         self,
         Interface, //
     },
-    queue::Queue, //
+    queue::{
+        groups,
+        Queue, //
+    }, //
 };
 use abi::{
     connection::State,
@@ -110,14 +113,7 @@ impl xenbus::Driver for Frontend {
         Arc::pin_init(
             try_pin_init!(Self {
                 netdev,
-                inner <- new_mutex!(
-                    Inner {
-                        connection: None,
-                        given,
-                        counters,
-                    },
-                    "oxen_netfront"
-                ),
+                inner <- new_mutex!(Inner { connection: None, given, counters }, "oxen_netfront"),
             }? Error),
             GFP_KERNEL,
         )
@@ -179,6 +175,10 @@ impl xenbus::Driver for Frontend {
         self.netdev.notify_peers();
         dev_dbg!(dev.as_ref(), "connected\n");
         Ok(())
+    }
+
+    fn update(&self, dev: &xenbus::Device) -> Result {
+        groups::update(dev, &self.netdev)
     }
 
     fn retire(&self, _dev: &xenbus::Device) -> Option<Retired> {

@@ -9,7 +9,10 @@ use crate::{
         Counter, //
     },
     programs::Programs,
-    queue::Queue,
+    queue::{
+        groups,
+        Queue, //
+    },
     steering::{
         Steering,
         Told, //
@@ -51,6 +54,7 @@ use linux::{
         features::Features,
         napi::Napi,
         queue::TxQueue,
+        rx_mode::RxMode,
         skb::SkBuff,
         xdp::{
             frame::Frames,
@@ -87,6 +91,8 @@ pub(crate) struct Interface {
     possible: Atomic<u64>,
     /// Queues that the backend serves, by its word.
     offered_queues: Atomic<u32>,
+    /// The backend keeps a list of groups.
+    filters: Atomic<bool>,
     /// Queues that the user wants; 0 for one a CPU.
     wanted_queues: Atomic<u32>,
     #[pin]
@@ -100,6 +106,7 @@ impl Interface {
         try_pin_init!(Self {
             possible: Atomic::new(NEGOTIATED.bits()),
             offered_queues: Atomic::new(1),
+            filters: Atomic::new(false),
             wanted_queues: Atomic::new(0),
             steering <- Steering::new(hash_key()),
             programs: Programs::new(),
@@ -119,6 +126,7 @@ impl Interface {
         self.possible.store(possible.bits(), Relaxed);
         self.offered_queues.store(offer.max_queues, Relaxed);
         self.programs.set_offered(offer.headroom);
+        self.filters.store(offer.multicast, Relaxed);
     }
 
     /// What limits the queues, of which there are `made`.
@@ -133,7 +141,15 @@ impl Interface {
     }
 
     /// The backend has connected, with so many queues and perhaps a control ring.
-    pub(crate) fn connected(&self, queues: u32, ring: Option<Arc<ControlRing>>) {
+    pub(crate) fn connected(
+        &self,
+        netdev: &Device<Self>,
+        queues: u32,
+        ring: Option<Arc<ControlRing>>,
+    ) {
+        if self.filters.load(Relaxed) {
+            groups::begin(netdev);
+        }
         let told = self.steering.connected(queues, ring);
         self.renew_for_hashes(told);
     }
@@ -189,6 +205,10 @@ impl Driver for Interface {
 
     fn fix_features(&self, _dev: &Device<Self>, wanted: Features) -> Features {
         wanted & (!NEGOTIATED | self.possible())
+    }
+
+    fn set_rx_mode(&self, dev: &Device<Self>, mode: &RxMode<'_>) {
+        groups::want(dev, mode);
     }
 
     fn set_features(&self, _dev: &Device<Self>, features: Features) {

@@ -6,6 +6,7 @@ use crate::counters::{
     Counter,
     Counters, //
 };
+use abi::net::multicast::Change;
 use grant_table::{
     Grant,
     Pool, //
@@ -39,7 +40,7 @@ pub(crate) enum Whose {
     Frame(PageRef),
 }
 
-/// A packet that the backend has.
+/// A packet, or a request without one, that the backend has.
 pub(crate) struct Packet {
     /// The packet, unless all of it was copied.
     pub(crate) skb: Option<SkBuff>,
@@ -47,6 +48,8 @@ pub(crate) struct Packet {
     pub(crate) frame: Option<Frame>,
     /// Its bytes, if the stack waits for its end: the queue's byte limit counts it.
     pub(crate) counted: Option<usize>,
+    /// It is no packet, but changes which groups the backend passes on.
+    pub(crate) change: Option<Change>,
 }
 
 impl Loan {

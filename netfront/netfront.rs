@@ -5,7 +5,7 @@
 //! - [`frontend`]: a device's life, as its backend's state changes.
 //! - [`interface`]: the device as the stack sees it.
 //! - [`connection`]: rings and channels, made and given up.
-//! - [`queue`]: a pair of rings with its poll and its events.
+//! - [`queue`]: a pair of rings with its poll and its events; [`queue::groups`]: which multicast the backend passes on.
 //! - [`tx`]: sending: who is told when; [`outbox`]: packets as slots; [`cells`], [`loan`], [`marks`]: what the
 //!   backend gets of them.
 //! - [`rx`]: receiving packets.

@@ -18,6 +18,12 @@ use crate::{
 };
 use abi::{
     net::{
+        multicast::{
+            self,
+            Address,
+            Told,
+            MOST, //
+        },
         plan::Terms,
         tx::{
             Answer,
@@ -44,9 +50,13 @@ use grant_table::{
 use kernel::prelude::*;
 
 mod frames;
+mod groups;
 mod post;
 
 type Book = Ledger<Loan, Packet, KVec<Slot<Sent<Loan>>>, KVec<Slot<InFlight<Packet>>>>;
+
+/// The groups that the stack wants, and what the backend was told of them.
+pub(crate) type Groups = multicast::Groups<KVec<Option<Address>>, KVec<Option<Told>>>;
 
 /// The ring and what the backend holds.
 pub(crate) struct Outbox {
@@ -56,6 +66,9 @@ pub(crate) struct Outbox {
     pool: Pool,
     peer: DomainId,
     terms: Terms,
+    /// What the backend was told of groups, over this ring.
+    pub(crate) groups: Option<Groups>,
+    waits: bool,
 }
 
 /// What came back.
@@ -87,6 +100,14 @@ impl fmt::Display for Broken {
     }
 }
 
+/// Groups of which the backend was told nothing.
+pub(crate) fn no_groups() -> Result<Groups> {
+    Ok(Groups::new(
+        KVec::from_elem(None, MOST, GFP_KERNEL)?,
+        KVec::from_elem(None, MOST, GFP_KERNEL)?,
+    ))
+}
+
 /// Allocates the slots of a table.
 fn storage<T>() -> Result<KVec<Slot<T>>> {
     let mut slots = KVec::with_capacity(RING_SLOTS, GFP_KERNEL)?;
@@ -106,6 +127,8 @@ impl Outbox {
             pool: Pool::new(RING_SLOTS)?,
             peer,
             terms,
+            groups: None,
+            waits: false,
         })
     }
 
@@ -133,6 +156,12 @@ impl Outbox {
                 Ok(Answer::Extra) => {}
                 Ok(Answer::Slot { sent }) => counters.add(Counter::TxErrors, usize::from(!sent)),
                 Ok(Answer::Packet { packet, sent }) => {
+                    if let Some(change) = packet.change {
+                        if let Some(groups) = &mut self.groups {
+                            groups.answered(change, sent);
+                        }
+                        continue;
+                    }
                     counters.add(Counter::TxErrors, usize::from(!sent));
                     if let Some(len) = packet.counted {
                         done.packets = done.packets.saturating_add(1);

@@ -51,6 +51,7 @@ use linux::{
 };
 
 mod frames;
+pub(crate) mod groups;
 mod poll;
 
 /// The rings of a queue, as far as it has some. Boxed, as they are too large for the stack.
@@ -218,17 +219,26 @@ impl Queue {
         }
     }
 
-    /// Completes transmissions.
-    fn poll_tx(&self, context: &PollContext<'_>) {
-        let result = match &mut *self.tx.lock() {
-            Some(ring) => ring.complete(context.tx_queue(), context.budget(), &self.counters),
+    /// Completes transmissions, and tells the backend of groups.
+    fn poll_tx(napi: &Napi<Self>, context: &PollContext<'_>) {
+        let result = match &mut *napi.tx.lock() {
+            Some(ring) => {
+                let found = ring.complete(context.tx_queue(), context.budget(), &napi.counters);
+                if ring.groups().is_some_and(|groups| groups.take_news()) {
+                    napi.dev.update();
+                }
+                if ring.lags() {
+                    napi.schedule();
+                }
+                found
+            }
             None => return,
         };
         match result {
-            Ok(found) => self.answered(found),
+            Ok(found) => napi.answered(found),
             Err(broken) => {
                 context.tx_queue().stop();
-                self.fail("transmit", &broken);
+                napi.fail("transmit", &broken);
             }
         }
     }

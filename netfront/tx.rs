@@ -13,6 +13,7 @@ use crate::{
     },
     outbox::{
         Broken,
+        Groups,
         Outbox, //
     }, //
 };
@@ -26,20 +27,16 @@ use abi::{
     types::DomainId, //
 };
 use evtchn::Notifier;
+use first::First;
 use grant_table::GrantedPages;
-use kernel::{
-    prelude::*,
-    time::{
-        Instant,
-        Monotonic, //
-    }, //
-};
+use kernel::prelude::*;
 use linux::net::{
     device::Xmit,
     queue::TxQueue,
     skb::SkBuff, //
 };
 
+mod first;
 mod frames;
 
 /// Ring slots that a packet can take: its data and one extra info.
@@ -64,16 +61,6 @@ pub(crate) struct TxRing {
     first: First,
 }
 
-/// Whether the backend takes packets at all.
-enum First {
-    /// Nothing was sent yet.
-    None,
-    /// This long ago, and nothing was taken.
-    Sent(Instant<Monotonic>),
-    /// It does.
-    Taken,
-}
-
 impl TxRing {
     /// Makes the ring in its page.
     pub(crate) fn new(
@@ -96,22 +83,8 @@ impl TxRing {
     /// allows.
     #[inline]
     pub(crate) fn is_ignored(&mut self, patience: &Patience) -> bool {
-        match self.first {
-            First::Taken => false,
-            First::None => {
-                self.first = First::Sent(Instant::now());
-                false
-            }
-            First::Sent(_) if self.out.ring.is_touched() => {
-                self.first = First::Taken;
-                patience.kept();
-                false
-            }
-            First::Sent(at) => {
-                let waited = at.elapsed().as_millis();
-                u64::try_from(waited).is_ok_and(|waited| waited >= patience.limit_ms())
-            }
-        }
+        self.first
+            .is_ignored(patience, || self.out.ring.is_touched())
     }
 
     /// Sends a packet, or drops it if it cannot be sent. Answers that it finds meanwhile add to `found`.
@@ -199,6 +172,9 @@ impl TxRing {
     ) -> Result<usize, Broken> {
         let mut found = 0;
         self.reap(queue, budget, &mut found, counters)?;
+        if self.out.tell_groups(MAX_SLOTS, counters) {
+            self.publish(counters);
+        }
         self.watch(queue, budget, &mut found, counters)?;
         Ok(found)
     }
@@ -234,7 +210,9 @@ impl TxRing {
         counters: &Counters,
     ) -> Result<(), Broken> {
         // Each turn takes an answer.
-        let awaited = |ring: &Self| ring.counted != 0 || ring.frames != 0 || queue.stopped();
+        let awaited = |ring: &Self| {
+            ring.counted != 0 || ring.frames != 0 || ring.out.waits() || queue.stopped()
+        };
         while awaited(self) && !self.out.ring.armed() {
             let half = self.out.ring.outstanding() / 2;
             if !self
@@ -248,6 +226,21 @@ impl TxRing {
             self.reap(queue, budget, found, counters)?;
         }
         Ok(())
+    }
+
+    /// The backend is told of these groups from now on.
+    pub(crate) fn set_groups(&mut self, groups: Groups) {
+        self.out.groups = Some(groups);
+    }
+
+    /// Whether the backend has answered meanwhile what more was to be told after: it does not say so.
+    pub(crate) fn lags(&self) -> bool {
+        self.out.waits() && !self.out.ring.armed()
+    }
+
+    /// The groups that the backend is told of, if it is.
+    pub(crate) fn groups(&mut self) -> Option<&mut Groups> {
+        self.out.groups.as_mut()
     }
 
     /// Ends the ring: all that the backend holds is taken back, or kept until it can be.

@@ -88,6 +88,7 @@ impl Outbox {
             skb: lent.then(|| skb.hold()),
             frame: None,
             counted: counted.then_some(len),
+            change: None,
         };
         let mut draft = Draft {
             packet: self.book.begin(packet).map_err(|_| Unfit)?,

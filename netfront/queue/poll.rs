@@ -21,7 +21,7 @@ impl Poll for Queue {
         if napi.broken.load(Relaxed) {
             return Polled::Done(0);
         }
-        napi.poll_tx(context);
+        Self::poll_tx(napi, context);
         // What comes for an interface that is down waits until it is up.
         if context.budget() == 0 || !context.running() || napi.broken.load(Relaxed) {
             return Polled::Done(0);
