@@ -35,7 +35,7 @@ pub struct Packet {
 mod tests {
     use super::receive::{Layout, Receive};
     use super::script::{Hostile, Script};
-    use super::transmit::{self, Filter, Sent};
+    use super::transmit::{self, Filter, Filters, Sent};
     use super::*;
     use crate::ring::BackRing;
     use crate::testing::{with_page, Pages};
@@ -90,7 +90,16 @@ mod tests {
     }
 
     fn serve(back: &mut BackRing<&RawMemory>, script: &mut Script) -> Sent {
-        transmit::serve(back, &mut pages(4), script, &mut || ()).expect("a frontend that is honest")
+        serve_with(back, &mut Filters::default(), script)
+    }
+
+    fn serve_with(
+        back: &mut BackRing<&RawMemory>,
+        filters: &mut Filters,
+        script: &mut Script,
+    ) -> Sent {
+        transmit::serve(back, &mut pages(4), filters, script, &mut || ())
+            .expect("a frontend that is honest")
     }
 
     #[test]
@@ -136,24 +145,42 @@ mod tests {
     #[test]
     fn filters_are_no_packets() {
         with_tx(|mut front, mut back| {
-            let request = TxRequest {
-                gref: 1,
-                flags: tx_flags::EXTRA_INFO,
-                size: 60,
-                ..TxRequest::default()
-            };
-            let extra = ExtraInfo {
-                kind: extra_type::MCAST_ADD,
-                flags: 0,
-                data: [1, 0, 94, 0, 0, 1],
-            };
-            for slot in [request.encode(), extra.encode_tx()] {
-                front.write(&slot).expect("room");
+            let mut filters = Filters::new(Some(1));
+            let group = |last| [1, 0, 94, 0, 0, last];
+            for (size, kind, last, count, status) in [
+                (60, extra_type::MCAST_ADD, 1, 1, 0),
+                (0, extra_type::MCAST_ADD, 2, 1, -1),
+                (0, extra_type::MCAST_DEL, 1, 0, 0),
+                (0, extra_type::MCAST_ADD, 2, 1, 0),
+            ] {
+                let request = TxRequest {
+                    gref: 1,
+                    flags: tx_flags::EXTRA_INFO,
+                    id: 7,
+                    size,
+                    ..TxRequest::default()
+                };
+                let extra = ExtraInfo {
+                    kind,
+                    flags: 0,
+                    data: group(last),
+                };
+                for slot in [request.encode(), extra.encode_tx()] {
+                    front.write(&slot).expect("room");
+                }
+                let _ = front.publish();
+                let sent = serve_with(&mut back, &mut filters, &mut Script::default());
+                let filter = match kind {
+                    extra_type::MCAST_ADD => Filter::Add(group(last)),
+                    _ => Filter::Remove(group(last)),
+                };
+                assert_eq!(sent.filters, [filter]);
+                assert!(sent.packets.is_empty() && sent.errors == 0);
+                let got = answers(&mut front);
+                let got: Vec<_> = got.iter().map(|it| (it.id, it.status)).collect();
+                assert_eq!((filters.count(), got), (count, vec![(7, status), (0, 1)]));
             }
-            let _ = front.publish();
-            let sent = serve(&mut back, &mut Script::default());
-            assert_eq!(sent.filters, [Filter::Add([1, 0, 94, 0, 0, 1])]);
-            assert!(sent.packets.is_empty() && sent.errors == 0);
+            assert!(filters.has(&group(2)));
         });
     }
 

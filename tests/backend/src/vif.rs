@@ -13,10 +13,9 @@ use anyhow::{ensure, Context, Result};
 use backend::net::control::{self, Control};
 use backend::net::receive::{Layout, Receive};
 use backend::net::script::{Hostile, Script};
-use backend::net::transmit::{self, Filter};
+use backend::net::transmit::{self, Filters};
 use backend::ring::BackRing;
 use clap::Args;
-use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -44,6 +43,9 @@ pub(crate) struct Offer {
     /// Passes on multicast that the guest has asked for, and no other.
     #[arg(long)]
     pub(crate) multicast: bool,
+    /// Offers to be told at any time which multicast the guest wants, and takes so many addresses. Passes all on.
+    #[arg(long)]
+    pub(crate) groups: Option<usize>,
     /// Hashes packets and spreads them over the queues as the guest says on a control ring.
     #[arg(long)]
     pub(crate) control_ring: bool,
@@ -83,7 +85,7 @@ pub(crate) struct Vif {
     script: Script,
     /// The guest tells which multicast it wants.
     filtered: bool,
-    wanted: HashSet<[u8; 6]>,
+    wanted: Filters,
     /// Neither direction is served.
     hung: bool,
     /// Nor is it in this connection.
@@ -115,7 +117,7 @@ impl Vif {
             control: Control::default(),
             script: Script::default(),
             filtered: false,
-            wanted: HashSet::new(),
+            wanted: Filters::default(),
             hung: false,
             ignores: false,
             sent: 0,
@@ -180,6 +182,7 @@ impl Vif {
         let served = transmit::serve(
             &mut queue.tx,
             &mut self.pages,
+            &mut self.wanted,
             &mut self.script,
             &mut || {
                 events.notify(port);
@@ -205,12 +208,6 @@ impl Vif {
             self.sent += 1;
         }
         self.lost += sent.errors;
-        for filter in sent.filters {
-            match filter {
-                Filter::Add(address) => self.wanted.insert(address),
-                Filter::Remove(address) => self.wanted.remove(&address),
-            };
-        }
         Ok(())
     }
 
@@ -220,7 +217,7 @@ impl Vif {
             return false;
         };
         let multicast = address[0] & 1 != 0 && *address != [0xff; 6];
-        !self.filtered || !multicast || self.wanted.contains(address)
+        !self.filtered || !multicast || self.wanted.has(address)
     }
 }
 
@@ -237,7 +234,11 @@ impl Service for Vif {
             flag(keys::NO_CSUM_OFFLOAD, self.offer.no_csum),
             flag(keys::IPV6_CSUM_OFFLOAD, !self.offer.no_csum),
             flag(keys::SPLIT_EVENT_CHANNELS, !self.offer.no_split),
-            flag("feature-multicast-control", self.offer.multicast),
+            flag(
+                keys::MULTICAST,
+                self.offer.multicast || self.offer.groups.is_some(),
+            ),
+            flag(keys::DYNAMIC_MULTICAST, self.offer.groups.is_some()),
             flag("feature-xdp-headroom", self.offer.xdp),
             flag("feature-ctrl-ring", self.offer.control_ring),
             key(keys::MAX_QUEUES, self.offer.queues),
@@ -267,8 +268,8 @@ impl Service for Vif {
         let layout = Layout {
             headroom: if self.offer.xdp { headroom as u16 } else { 0 },
         };
-        self.filtered = self.offer.multicast && is_set("request-multicast-control")?;
-        self.wanted.clear();
+        self.filtered = self.offer.multicast && is_set(keys::REQUEST_MULTICAST)?;
+        self.wanted = Filters::new(self.offer.groups);
         self.tap.offload(
             !is_set(keys::NO_CSUM_OFFLOAD)?,
             is_set(keys::GSO_TCPV4)? && is_set(keys::SG)?,
@@ -409,7 +410,7 @@ impl Service for Vif {
             self.script.acts(),
             self.pages.kept(),
             self.queues.len(),
-            self.wanted.len()
+            self.wanted.count()
         )
     }
 }

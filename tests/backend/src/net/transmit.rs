@@ -13,6 +13,7 @@ use abi::net::wire::{
 use abi::net::{ETHERNET_HEADER, MAX_PACKET_SLOTS};
 use abi::shared::Memory;
 use anyhow::{bail, ensure, Context, Result};
+use std::collections::HashSet;
 
 /// A multicast address that the guest wants, or does not want any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +24,54 @@ pub enum Filter {
     Remove([u8; 6]),
 }
 
+/// The addresses that the guest wants, as many as there is room for.
+#[derive(Debug, Default)]
+pub struct Filters {
+    wanted: HashSet<[u8; 6]>,
+    most: Option<usize>,
+}
+
+impl Filters {
+    /// With room for so many, or for all.
+    pub fn new(most: Option<usize>) -> Self {
+        Self {
+            wanted: HashSet::new(),
+            most,
+        }
+    }
+
+    /// Changes them. Tells whether there was room.
+    fn change(&mut self, filter: Filter) -> bool {
+        match filter {
+            Filter::Add(_) if self.most.is_some_and(|most| self.wanted.len() >= most) => false,
+            Filter::Add(address) => {
+                self.wanted.insert(address);
+                true
+            }
+            Filter::Remove(address) => {
+                self.wanted.remove(&address);
+                true
+            }
+        }
+    }
+
+    /// Whether the guest wants this one.
+    pub fn has(&self, address: &[u8; 6]) -> bool {
+        self.wanted.contains(address)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.wanted.len()
+    }
+}
+
 /// What the guest has sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     /// Packets in their order.
     pub packets: Vec<Packet>,
-    /// Changes of its filter.
+    /// Changes of its filters, refused ones too.
     pub filters: Vec<Filter>,
     /// Packets that are none.
     pub errors: u64,
@@ -60,6 +103,7 @@ struct Requests {
 pub fn serve<M: Memory>(
     ring: &mut BackRing<M>,
     guest: &mut dyn Guest,
+    filters: &mut Filters,
     script: &mut Script,
     notify: &mut dyn FnMut(),
 ) -> Result<Sent> {
@@ -84,6 +128,9 @@ pub fn serve<M: Memory>(
                 }
             }
             sent.errors += u64::from(!done);
+            for filter in &requests.filters {
+                done &= filters.change(*filter);
+            }
             let good = if done { status::OKAY } else { status::ERROR };
             let answers: Vec<TxResponse> = requests
                 .slots
@@ -162,6 +209,10 @@ fn gather<M: Memory>(ring: &mut BackRing<M>, first: TxRequest) -> Result<Request
     // The first says how long all are together, the others how long they are.
     let others: usize = rest.iter().map(|piece| usize::from(piece.size)).sum();
     let size = usize::from(first.size);
+    if !requests.filters.is_empty() {
+        // There need not be any data.
+        return Ok(requests);
+    }
     requests.bad |= !(ETHERNET_HEADER..=MAX_PACKET).contains(&size) || others >= size;
     if !requests.bad {
         let head = TxRequest {

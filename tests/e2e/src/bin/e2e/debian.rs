@@ -3,7 +3,9 @@
 //! Debian with its root disk, network and console on Oxen.
 
 use crate::scene::Scene;
-use crate::{clock, disk, hotplug, offload, paths, queues, steering, store, xdp};
+use crate::{
+    clock, disk, folders, hotplug, multicast, offload, paths, queues, steering, store, xdp,
+};
 use anyhow::{ensure, Result};
 use companion::{Console, Domain, BRIEF, LONG};
 use e2e::suite::Test;
@@ -96,6 +98,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("debian/same-network-without-a-pause", |s| {
             hotplug::same_network(s.dom0(), &s.guest, s.name(), often(s.settings.rounds))
         }),
+        ("debian/folders-removed", folders::removed),
         ("debian/streams-go-on-without-their-interface", |s| {
             // Of all together as much as is asked for.
             let rounds = s.settings.rounds;
@@ -138,6 +141,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         .iter()
         .position(|(name, _)| *name == "debian/xenstore-tools");
     let after = tests.split_off(at.unwrap_or(tests.len()));
+    tests.extend(multicast::tests());
     tests.extend(paths::tests());
     tests.extend(disk::tests());
     tests.extend(after);

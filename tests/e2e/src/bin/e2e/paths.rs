@@ -21,7 +21,8 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
     ];
     // The checking kernel has nothing for these.
     if !checking_kernel() {
-        tests.extend::<[Test<Scene<'a>>; 5]>([
+        tests.extend::<[Test<Scene<'a>>; 6]>([
+            ("debian/path-bridge", bridge),
             ("debian/path-translated", translated),
             ("debian/path-vlan-in-vlan", vlan_in_vlan),
             ("debian/path-macvlan", macvlan),
@@ -94,15 +95,26 @@ fn routed(s: &Scene<'_>) -> Result<()> {
 /// The guest hides the one side from the other.
 fn translated(s: &Scene<'_>) -> Result<()> {
     let (left, right) = (left(s)?, right(s)?);
-    left.does("ip route add 10.78.0.0/24 via 10.77.0.2")?;
+    left.does("ip route add 10.78.0.0/24 via 10.77.0.2; ip -6 route add fd78::/64 via fd77::2")?;
     let first = format!(
-        "{FORWARD}; nft 'table ip far {{ chain out {{ type nat hook postrouting priority 100; oifname eth1 masquerade; }}; }}'"
+        "{FORWARD}; nft 'table inet far {{ chain out {{ type nat hook postrouting priority 100; oifname eth1 masquerade; }}; }}'"
     );
-    let last = format!("{FORWARD_NOT}; nft delete table ip far");
+    let last = format!(
+        "{FORWARD_NOT}; nft delete table inet far; ethtool -K eth0 tx on; ethtool -K eth1 tx on"
+    );
     between(s, &first, &last, || {
-        far::send(&left, &right, "TCP4:10.78.0.7", MIB)?;
+        for tx in ["off", "on"] {
+            s.guest
+                .sh(&format!("ethtool -K eth0 tx {tx}; ethtool -K eth1 tx {tx}"))?;
+            for there in ["TCP4:10.78.0.7", "TCP6:[fd78::7]"] {
+                far::send(&left, &right, there, MIB).with_context(|| format!("with tx {tx}"))?;
+            }
+        }
         // The other one has no way back to where this came from.
-        ensure!(right.does("ping -c 1 -W 2 10.77.0.7").is_err());
+        for address in ["10.77.0.7", "fd77::7"] {
+            ensure!(right.does(&format!("ping -c 1 -W 2 {address}")).is_err());
+        }
+        left.checksums_were_right()?;
         right.checksums_were_right()
     })
 }
@@ -140,6 +152,36 @@ fn macvlan(s: &Scene<'_>) -> Result<()> {
     })
 }
 
+/// The guest's interface is a port of a bridge, whose address is another one and whose groups are not the interface's.
+fn bridge(s: &Scene<'_>) -> Result<()> {
+    let left = left(s)?;
+    left.does("ip addr add 10.95.0.7/24 dev left0")?;
+    let first = "set -e; ip link add bridge0 address 00:16:3e:77:05:03 type bridge mcast_snooping 0; \
+                 ip link set eth0 master bridge0; ip addr add 10.95.0.2/24 dev bridge0; ip link set bridge0 up";
+    between(s, first, "ip link del bridge0", || {
+        s.guest
+            .until("ping -c 1 -W 2 10.95.0.7", companion::BRIEF)?;
+        both_ways(s, &left, "10.95.0.2", "10.95.0.7")?;
+        s.guest.sh("busybox arping -c 1 -I bridge0 10.95.0.7")?;
+        let found = left.does("ip neigh show 10.95.0.2")?;
+        ensure!(found.contains("00:16:3e:77:05:03"), "{found}");
+        // It is asked for by a group that only the bridge is in.
+        left.does(&format!(
+            "ping -6 -n -c 5 -I left0 ff02::1%left0 | tee /dev/stderr | grep -q 'from {}'",
+            link_local(&s.guest, "bridge0")?
+        ))?;
+        left.checksums_were_right()
+    })
+}
+
+/// The address of an interface that is only good on its line.
+fn link_local(who: &dyn Place, interface: &str) -> Result<String> {
+    let said = who.does(&format!(
+        "ip -6 -o addr show dev {interface} scope link | awk '{{ sub(\"/.*\", \"\", $4); print $4 }}'"
+    ))?;
+    Ok(said.trim().into())
+}
+
 /// What is sent to all is heard by each.
 fn multicast(s: &Scene<'_>) -> Result<()> {
     let left = left(s)?;
@@ -149,14 +191,8 @@ fn multicast(s: &Scene<'_>) -> Result<()> {
             "ping -6 -n -c 5 -I {interface} ff02::1%{interface} | tee /dev/stderr | grep -q 'from {address}'"
         ))
     };
-    let address = |who: &dyn Place, interface: &str| -> Result<String> {
-        let said = who.does(&format!(
-            "ip -6 -o addr show dev {interface} scope link | awk '{{ sub(\"/.*\", \"\", $4); print $4 }}'"
-        ))?;
-        Ok(said.trim().into())
-    };
-    heard(&s.guest, "eth0", &address(&left, "left0")?)?;
-    heard(&left, "left0", &address(&s.guest, "eth0")?)?;
+    heard(&s.guest, "eth0", &link_local(&left, "left0")?)?;
+    heard(&left, "left0", &link_local(&s.guest, "eth0")?)?;
     Ok(())
 }
 
