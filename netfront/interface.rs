@@ -177,7 +177,8 @@ impl Driver for Interface {
 
     fn open(&self, dev: &Device<Self>) -> Result {
         for napi in dev.queues() {
-            if Queue::resume(napi) {
+            // One that the stack does not use must not stay stopped either: its watchdog takes that for stuck.
+            if Queue::resume(napi) || napi.index() >= dev.queue_count() {
                 if let Some(queue) = dev.tx_queue(napi.index()) {
                     queue.wake();
                 }
