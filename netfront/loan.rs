@@ -41,6 +41,7 @@ pub(crate) enum Whose {
 }
 
 /// A packet, or a request without one, that the backend has.
+#[derive(Default)]
 pub(crate) struct Packet {
     /// The packet, unless all of it was copied.
     pub(crate) skb: Option<SkBuff>,

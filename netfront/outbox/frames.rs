@@ -55,13 +55,8 @@ impl Outbox {
             count_pieces(offset, len)
         };
         let plan = self.terms.plan(&shape, behind).map_err(|_| Unfit)?;
-        let packet = Packet {
-            skb: None,
-            frame: None,
-            counted: None,
-        };
         let mut draft = Draft {
-            packet: self.book.begin(packet).map_err(|_| Unfit)?,
+            packet: self.book.begin(Packet::default()).map_err(|_| Unfit)?,
             // CAST: The plan has checked it.
             len: run.len as u16,
             flags: 0,

@@ -56,9 +56,8 @@ impl Outbox {
     /// Writes a change to the ring.
     fn post_change(&mut self, change: Change, counters: &Counters) -> Result<(), Unfit> {
         let packet = Packet {
-            skb: None,
-            counted: None,
             change: Some(change),
+            ..Packet::default()
         };
         let packet = self.book.begin(packet).map_err(|_| Unfit)?;
         let mut written = 0u32;

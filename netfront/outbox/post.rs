@@ -86,9 +86,8 @@ impl Outbox {
         let counted = plan != Plan::Cell;
         let packet = Packet {
             skb: lent.then(|| skb.hold()),
-            frame: None,
             counted: counted.then_some(len),
-            change: None,
+            ..Packet::default()
         };
         let mut draft = Draft {
             packet: self.book.begin(packet).map_err(|_| Unfit)?,
