@@ -8,6 +8,7 @@ use crate::{
         Retired, //
     },
     debug::CountersFile,
+    given::Given,
     interface::{
         self,
         Interface, //
@@ -22,12 +23,8 @@ use abi::{
     net::{
         features::{
             is_frontend_key,
-            keys,
-            mtu,
-            Offer,
-            MTU_MAX, //
+            Offer, //
         },
-        mac::Mac,
         share::Share,
         MAX_TX_SIZE, //
     },
@@ -43,7 +40,6 @@ use kernel::{
 use linux::{
     cpu,
     error::EOPNOTSUPP,
-    fmt::Shown,
     net::{
         device::Config,
         registration::Registration, //
@@ -54,9 +50,6 @@ use xenbus::Publication;
 /// Bytes that a queue's limit does not go below: so many large packets that the backend works on some of them while others
 /// come, and need not be woken for each.
 const MIN_LIMIT: u32 = 8 * MAX_TX_SIZE as u32;
-
-/// MTU if the toolstack says nothing of it.
-const MTU: u32 = 1500;
 
 /// Milliseconds after which a queue that sends nothing counts as stuck.
 const TX_TIMEOUT_MS: u32 = 30_000;
@@ -207,49 +200,4 @@ impl Frontend {
         self.inner.lock().given = given;
         Ok(())
     }
-}
-
-/// What the toolstack says of the interface.
-#[derive(Clone, Copy)]
-struct Given {
-    mac: Mac,
-    mtu: u32,
-}
-
-impl Given {
-    fn read(dev: &xenbus::Device) -> Result<Self> {
-        let mtu = match dev.read(keys::MTU) {
-            Ok(value) => mtu(value.as_bytes()).unwrap_or_else(|| {
-                dev_warn!(
-                    dev.as_ref(),
-                    "the mtu in the xenstore is not a number from 68 to {MTU_MAX}: {MTU} is used\n"
-                );
-                MTU
-            }),
-            Err(ENOENT) => MTU,
-            Err(error) => return Err(error),
-        };
-        Ok(Self {
-            mac: read_mac(dev)?,
-            mtu,
-        })
-    }
-}
-
-/// Reads the hardware address, which some toolstacks leave to the backend's folder.
-fn read_mac(dev: &xenbus::Device) -> Result<Mac> {
-    let value = dev
-        .read(keys::MAC)
-        .or_else(|_| dev.otherend_read(keys::MAC))
-        .inspect_err(|_| {
-            dev_err!(dev.as_ref(), "there is no key mac in the xenstore\n");
-        })?;
-    Mac::parse(value.as_bytes()).map_err(|error| {
-        dev_err!(
-            dev.as_ref(),
-            "the hardware address in the xenstore is {}\n",
-            Shown(&error)
-        );
-        EINVAL
-    })
 }

@@ -19,6 +19,7 @@ mod control;
 mod counters;
 mod debug;
 mod frontend;
+mod given;
 mod interface;
 mod loan;
 mod marks;

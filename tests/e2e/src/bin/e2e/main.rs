@@ -48,10 +48,18 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 19] = [
+const LONG: [&str; 27] = [
     "debian/any-state-in-any-order",
     "debian/streams-go-on-without-their-interface",
     "debian/disk-is-swapped-to-while-it-reconnects",
+    "debian/folders-removed",
+    "debian/multicast-answers",
+    "debian/multicast-many",
+    "debian/multicast-reconnect",
+    "debian/multicast-under-load",
+    "debian/multicast-unload",
+    "debian/xdp-other-backends",
+    "debian/xdp-under-load",
     "bare/upcall-callback",
     "bare/upcall-intx",
     "bare/upcall-vector",
