@@ -26,8 +26,8 @@ pub fn online(cpus: &Cpumask) -> impl Iterator<Item = u32> + '_ {
     super::online().filter(|cpu| has(cpus, *cpu))
 }
 
-/// A set of our own.
-pub struct CpuSet(CpumaskVar);
+/// A set of our own. Boxed, as the kernel's must not move where it is no pointer.
+pub struct CpuSet(KBox<CpumaskVar>);
 
 // SAFETY: It owns its bits.
 unsafe impl Send for CpuSet {}
@@ -45,7 +45,7 @@ impl CpuSet {
         for cpu in cpus.into_iter().filter_map(CpuId::from_u32) {
             set.set(cpu);
         }
-        Ok(Self(set))
+        Ok(Self(KBox::new(set, GFP_KERNEL)?))
     }
 }
 
