@@ -48,11 +48,12 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 27] = [
+const LONG: [&str; 28] = [
     "debian/any-state-in-any-order",
     "debian/streams-go-on-without-their-interface",
     "debian/disk-is-swapped-to-while-it-reconnects",
     "debian/folders-removed",
+    "debian/multicast-all",
     "debian/multicast-answers",
     "debian/multicast-many",
     "debian/multicast-reconnect",
