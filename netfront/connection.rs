@@ -29,12 +29,16 @@ use abi::{
         xdp::HEADROOM,
         RING_SLOTS, //
     },
-    types::GrantRef, //
+    types::{
+        DomainId,
+        GrantRef, //
+    },
 };
 use core::fmt;
 use evtchn::{
     Channel,
-    Listener, //
+    Listener,
+    Notifier, //
 };
 use grant_table::GrantedPages;
 use kernel::{
@@ -272,15 +276,30 @@ fn open_queue(
     let (tx_page, rx_page) = (GrantedPages::new(peer, 1)?, GrantedPages::new(peer, 1)?);
     let gref = |page: &GrantedPages| page.grefs().first().copied().ok_or(EINVAL);
     let (tx_ring, rx_ring) = (gref(&tx_page)?, gref(&rx_page)?);
-    let tx = TxRing::new(tx_page, peer, events.notifier(), terms)?;
+    let tx = tx_ring_in(tx_page, peer, events.notifier(), terms)?;
     let pages = PagePool::new(RING_SLOTS)?;
     let info = RxInfo::new(netdev, napi.index(), &pages)?;
     let supply = Supply { pages, info };
     let rx = RxRing::new(rx_page, peer, events.notifier(), supply, wanted)?;
-    napi.attach(KBox::new(tx, GFP_KERNEL)?, KBox::new(rx, GFP_KERNEL)?);
+    napi.attach(tx, KBox::new(rx, GFP_KERNEL)?);
     Ok(Published {
         tx_ring,
         rx_ring,
         events,
     })
+}
+
+/// Makes the transmit ring of a queue in its page.
+// As a part of its caller it would take more stack than a function may.
+#[inline(never)]
+fn tx_ring_in(
+    page: GrantedPages,
+    peer: DomainId,
+    notifier: Notifier,
+    terms: Terms,
+) -> Result<KBox<TxRing>> {
+    Ok(KBox::new(
+        TxRing::new(page, peer, notifier, terms)?,
+        GFP_KERNEL,
+    )?)
 }
