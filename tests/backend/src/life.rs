@@ -23,10 +23,11 @@ pub(crate) const DIED: i32 = 9;
 /// Texts that are no states.
 const NO_STATES: [&str; 8] = ["9", "banana", "", "-1", "4 ", "0x4", "99999999999", "+4"];
 
-/// The frontend's keys.
+/// The frontend's keys, and what it was offered.
 pub(crate) struct Front<'a> {
     store: &'a Store,
     folder: String,
+    backend: String,
 }
 
 impl Front<'_> {
@@ -46,6 +47,19 @@ impl Front<'_> {
     /// Those of xenstored, and when it is none.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u32>> {
         self.store.now().number(&format!("{}/{name}", self.folder))
+    }
+
+    /// Whether the backend has offered a feature: it may have been told to offer other ones than it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Front::number`].
+    pub(crate) fn was_offered(&self, name: &str) -> Result<bool> {
+        let offered = self
+            .store
+            .now()
+            .number(&format!("{}/{name}", self.backend))?;
+        Ok(offered == Some(1))
     }
 
     /// Reads a number that has to be there.
@@ -286,6 +300,7 @@ impl<S: Service> Life<S> {
         let front = Front {
             store: &self.store,
             folder: self.node.frontend(),
+            backend: self.node.backend(),
         };
         if let Err(why) = self.service.connect(&front) {
             eprintln!("backend: no connection: {why:#}");

@@ -219,7 +219,8 @@ impl Service for Vbd {
             count > 0 && count <= self.offer.queues.into(),
             "the frontend has {count} queues"
         );
-        let persistent = front.number("feature-persistent")? == Some(1) && self.offer.persistent;
+        let persistent = front.number("feature-persistent")? == Some(1)
+            && front.was_offered("feature-persistent")?;
         if persistent {
             self.pages.way = Way::Persistent;
         } else if self.pages.way == Way::Persistent {
