@@ -6,7 +6,7 @@
 use super::bystanders::stand_by;
 use super::{disk, net};
 use crate::scene::Scene;
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use companion::{Domain, BRIEF, LONG};
 use e2e::backend::Backend;
 use e2e::check;
@@ -107,7 +107,10 @@ fn disks(s: &Scene<'_>, rounds: u64) -> Result<()> {
             disturb(s, round, &mut backend, LESS, |backend| {
                 backend.adopt(&options(round.div_ceil(3)))
             })?;
-            goes_on(&s.guest, DONE, 100)
+            goes_on(&s.guest, DONE, 100).with_context(|| {
+                let queues = s.guest.sh("cat /sys/kernel/debug/oxen/xvdc/*");
+                format!("{queues:?}, and the backend {:?}", backend.counts())
+            })
         })?;
     }
     s.guest.sh("touch /tmp/over")?;
