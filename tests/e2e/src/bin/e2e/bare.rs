@@ -311,11 +311,17 @@ fn malformed(dom0: &Domain, guest: &Domain) -> Result<()> {
          device vbd 51824; xenstore-write $fe/vbd/51824/backend-id 70000; xenstore-write $fe/vbd/51824/state 1; \
          device vbd 51840; xenstore-write $fe/vbd/51840/backend /nowhere/at/all; xenstore-write $fe/vbd/51840/state 1; \
          device vbd 51856; for k in sectors sector-size info feature-max-indirect-segments multi-queue-max-queues feature-flush-cache max-ring-page-order; do \
-         node $be/51856/$k 99999999999999999999; done; node $be/51856/state 2; xenstore-write $be/51856/state 4; \
+         node $be/51856/$k 99999999999999999999; done; node $be/51856/state 2; \
          device vbd not-a-number; device vif 4294967296; device vif 8 zz:zz; node $be/8/state 2; \
          device vbd {}; xenstore-write $be/8/feature-rx-notify {long}",
         "y".repeat(60)
     ))?;
+    // A backend that connects before the frontend has told it how is waited for.
+    dom0.until(
+        &format!("[ \"$(xenstore-read /local/domain/{id}/device/vbd/51856/state)\" = 3 ]"),
+        BRIEF,
+    )?;
+    dom0.sh(&format!("{play} xenstore-write $be/51856/state 4"))?;
     for (device, words) in [
         ("vbd-51808", "the backend's state is not usable"),
         ("vbd/51824", "its backend-id 70000 is no domain"),
