@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 28] = [
+const LONG: [&str; 32] = [
     "debian/any-state-in-any-order",
     "debian/streams-go-on-without-their-interface",
     "debian/disk-is-swapped-to-while-it-reconnects",
@@ -59,6 +59,7 @@ const LONG: [&str; 28] = [
     "debian/multicast-reconnect",
     "debian/multicast-under-load",
     "debian/multicast-unload",
+    "debian/time-reload",
     "debian/xdp-other-backends",
     "debian/xdp-under-load",
     "bare/upcall-callback",
@@ -66,6 +67,8 @@ const LONG: [&str; 28] = [
     "bare/upcall-vector",
     "bare/intx-after-vector",
     "hostile/disk-states",
+    "hostile/net-backend-changes-under-load",
+    "hostile/net-states",
     "ending/power-off",
     "ending/restart",
     "ending/panic",
@@ -76,6 +79,7 @@ const LONG: [&str; 28] = [
     "suspend/checkpoint",
     "suspend/save-and-restore",
     "suspend/migrate",
+    "suspend/pause",
     "tools/vchan-two-guests",
 ];
 
