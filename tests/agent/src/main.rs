@@ -7,6 +7,7 @@
 //! serial port of that name, one client after the other. The others are what the tests have it do in a guest.
 
 mod clock;
+mod echo;
 mod job;
 mod kexec;
 mod measure;
@@ -15,6 +16,7 @@ mod session;
 mod sleepers;
 mod store;
 mod stream;
+mod trips;
 mod verify;
 
 use anyhow::{bail, Context, Result};
@@ -31,6 +33,7 @@ fn main() -> Result<()> {
         ["clock", "serve"] => clock::serve(),
         ["clock", "compare", address] => clock::compare(address, None),
         ["clock", "compare", address, device] => clock::compare(address, Some(device)),
+        ["echo"] => echo::serve(),
         ["kexec", "now", kernel, initrd, line] => kexec::run(false, kernel, initrd, line),
         ["kexec", "crash", kernel, initrd, line] => kexec::run(true, kernel, initrd, line),
         ["measure", ref rest @ ..] => measure::run(rest),
@@ -40,7 +43,7 @@ fn main() -> Result<()> {
         ["store", ref how @ ..] => store::run(how),
         ["verify", device, mib, over] => verify::run(device, mib.parse()?, Path::new(over)),
         _ => bail!(
-            "usage: agent tcp | virtio NAME | device PATH | clock serve | clock compare ADDRESS [DEVICE] \
+            "usage: agent tcp | virtio NAME | device PATH | clock serve | clock compare ADDRESS [DEVICE] | echo \
              | kexec now|crash KERNEL INITRD LINE | measure … | monotonic SECONDS [--skew] | sleepers SECONDS THREADS \
              | store HOW | verify DEVICE MIB FILE"
         ),
