@@ -3,7 +3,7 @@
 //! The two guests, alike but for their drivers, of which one runs at a time.
 
 use anyhow::{Context, Result};
-use companion::{progress, Companion, Disk, Domain, GuestConfig, Vif, BRIEF, LONG};
+use companion::{progress, Background, Companion, Disk, Domain, GuestConfig, Vif, BRIEF, LONG};
 use std::thread;
 use std::time::Duration;
 
@@ -117,6 +117,8 @@ pub(crate) struct Arena<'a> {
     parameters: &'a [String],
     guests: Vec<Guest>,
     running: Option<Side>,
+    /// Answers `agent measure echo` in dom0.
+    _echo: Background,
     /// What became of guests that had to be booted again.
     pub(crate) ended: Vec<String>,
 }
@@ -140,6 +142,7 @@ impl Arena<'_> {
             parameters,
             guests: Vec::new(),
             running: None,
+            _echo: dom0.spawn_sh("exec /run/companion/agent echo")?,
             ended: Vec::new(),
         };
         arena.anew()?;

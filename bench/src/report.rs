@@ -4,7 +4,7 @@
 
 use crate::counts::Counts;
 use crate::header::Header;
-use crate::run::Sample;
+use crate::sample::Sample;
 use crate::stats::Spread;
 use crate::workload::Workload;
 use serde::Serialize;

@@ -3,7 +3,7 @@
 //! How long a guest that was restored takes until it answers.
 
 use crate::guests::{Arena, Side};
-use crate::run::Sample;
+use crate::sample::Sample;
 use anyhow::{bail, ensure, Context, Result};
 use companion::{BRIEF, LONG};
 use serde_json::json;

@@ -4,11 +4,13 @@
 
 use crate::counts::Counts;
 use crate::guests::Guest;
+use crate::load;
 use crate::run;
 use crate::trace::Trace;
 use crate::workload::{Kind, Workload};
 use anyhow::{bail, ensure, Context, Result};
 use companion::{Companion, BRIEF, LONG};
+use serde_json::Value;
 use std::fs;
 
 /// Where dom0 keeps the file while it grows: in memory.
@@ -19,6 +21,14 @@ const COPY: &str = "bench.trace";
 pub(crate) const IDLE: u32 = 10;
 /// Pages of Xen's buffer on each CPU.
 const BUFFER: u32 = 2048;
+
+/// A shell command for dom0 that prints how many events the guest's backends have got.
+fn events(guest: &Guest) -> String {
+    format!(
+        "cat /sys/bus/xen-backend/devices/v*-{}-*/xenbus/events | awk '{{ sum += $1 }} END {{ print sum + 0 }}'",
+        guest.id
+    )
+}
 
 /// The tracer: what it needs to know of the machine.
 pub(crate) struct Tracer<'a> {
@@ -67,7 +77,11 @@ impl Tracer<'_> {
     /// When it fails, or the trace tells nothing.
     pub(crate) fn run(&self, workload: &Workload, guest: &Guest, seconds: u32) -> Result<Counts> {
         match workload.kind {
-            Kind::Agent(word, rest) => self.between_marks(guest, word, rest, seconds),
+            Kind::Agent(word, rest) => self.between_marks(guest, word, rest, seconds, None),
+            Kind::Echo => {
+                let events = events(guest);
+                self.between_marks(guest, "echo", &[&guest.host()], seconds, Some(&events))
+            }
             Kind::Idle => {
                 let seconds = seconds.max(IDLE);
                 self.machine.dom0().sh_for(&self.command(seconds), LONG)?;
@@ -75,7 +89,7 @@ impl Tracer<'_> {
                 let units = trace.ticks as f64 / self.hz;
                 Ok(Counts::new(&trace, units, None, self.hz))
             }
-            Kind::Disk(_) | Kind::Tcp { .. } | Kind::Packets => {
+            Kind::Disk(_) | Kind::Tcp { .. } | Kind::Datagrams | Kind::Packets => {
                 self.under_load(workload, guest, seconds)
             }
             Kind::Resume => bail!("a guest that is restored is another one"),
@@ -89,15 +103,22 @@ impl Tracer<'_> {
         )
     }
 
-    /// The measuring program knows its units, and has marked in the trace where it began and ended.
+    /// The measuring program knows its units, and has marked in the trace where it began and ended. `events` prints those
+    /// of the backends, if it makes any.
     fn between_marks(
         &self,
         guest: &Guest,
         word: &str,
         rest: &[&str],
         seconds: u32,
+        events: Option<&str>,
     ) -> Result<Counts> {
         let dom0 = self.machine.dom0();
+        let counted = || -> Result<Option<f64>> {
+            events
+                .map(|events| Ok(dom0.sh(events)?.trim().parse()?))
+                .transpose()
+        };
         // It is ended when the program is; the limit is for when that fails.
         let tracing = dom0.spawn_sh(&format!(
             "rm -f {FILE}; echo $$ >{FILE}.pid; exec {} -D -e all -S {BUFFER} -T {} {FILE}",
@@ -105,32 +126,37 @@ impl Tracer<'_> {
             seconds * 3 + 60
         ))?;
         dom0.until(&format!("[ -s {FILE} ]"), BRIEF)?;
+        let before = counted()?;
         let sample = run::agent(guest, word, rest, seconds);
         // It may have come to its limit, when the guest has ended.
         dom0.try_sh(&format!("kill -INT $(cat {FILE}.pid)"), BRIEF)?;
         let ended = tracing.wait(BRIEF)?;
         let sample = sample?;
+        let after = counted()?;
         let trace = self.read(guest, true)?;
         ensure!(
             trace.marked,
             "the marks of agent measure {word} are not in the trace: {} records were lost\n{ended}",
             trace.lost
         );
-        let units = sample.detail.get("units").and_then(|units| units.as_f64());
-        Ok(Counts::new(&trace, units.unwrap_or(0.0), None, self.hz))
+        let of = |name| sample.detail.get(name).and_then(Value::as_f64);
+        let (units, warm_up) = (of("units").unwrap_or(0.0), of("warm_up").unwrap_or(0.0));
+        // The events are those of the whole program.
+        let part = units / (units + warm_up).max(1.0);
+        let rise = after
+            .zip(before)
+            .map(|(after, before)| (after - before) * part);
+        Ok(Counts::new(&trace, units, rise, self.hz))
     }
 
     /// A load that runs on before and after; dom0's counters say how much it did meanwhile.
     fn under_load(&self, workload: &Workload, guest: &Guest, seconds: u32) -> Result<Counts> {
         let dom0 = self.machine.dom0();
-        let counter = run::counter(workload, guest);
+        let counter = load::counter(workload, guest);
         let before = dom0.sh(&counter)?.trim().parse()?;
-        let load = run::load(workload, dom0, guest, seconds * 3 + 120)?;
-        run::await_work(workload, dom0, guest, before)?;
-        let events = format!(
-            "cat /sys/bus/xen-backend/devices/v*-{}-*/xenbus/events | awk '{{ sum += $1 }} END {{ print sum + 0 }}'",
-            guest.id
-        );
+        let load = load::load(workload, dom0, guest, seconds * 3 + 120)?;
+        load::await_work(workload, dom0, guest, before)?;
+        let events = events(guest);
         let text = dom0.sh_for(
             &format!(
                 "snap() {{ echo $(date +%s.%N) $({counter}) $({events}); }}; snap; {} 2>/dev/null; snap",
@@ -150,15 +176,9 @@ impl Tracer<'_> {
         let trace = self.read(guest, false)?;
         // xentrace takes a moment to start and to end, in which the load goes on.
         let part = trace.ticks as f64 / self.hz / (end - begin);
-        // Bytes are counted, and MiB spoken of.
-        let size = if matches!(workload.kind, Kind::Tcp { .. }) {
-            1_048_576.0
-        } else {
-            1.0
-        };
         Ok(Counts::new(
             &trace,
-            (units_after - units) * part / size,
+            (units_after - units) * part * workload.unit_of_count(),
             Some((events_after - events) * part),
             self.hz,
         ))

@@ -10,8 +10,12 @@ pub(crate) enum Kind {
     Idle,
     /// fio, past the guest's cache.
     Disk(Fio),
-    /// One TCP stream, from the guest or to it.
-    Tcp { from_guest: bool },
+    /// Streams of TCP, from the guest or to it.
+    Tcp { from_guest: bool, streams: u32 },
+    /// Small datagrams of UDP from the guest.
+    Datagrams,
+    /// `agent measure echo` in the guest, which dom0 answers.
+    Echo,
     /// Packets from the guest's kernel.
     Packets,
     /// A restored guest goes on and answers again.
@@ -49,6 +53,14 @@ impl Workload {
     pub(crate) fn is_short(&self) -> bool {
         matches!(self.kind, Kind::Agent("clock", _))
     }
+
+    /// How much of its unit one of what dom0's backend counts is: bytes are counted, and MiB spoken of.
+    pub(crate) fn unit_of_count(&self) -> f64 {
+        match self.kind {
+            Kind::Tcp { .. } => 1.0 / 1_048_576.0,
+            _ => 1.0,
+        }
+    }
 }
 
 /// What a disk's figure is, and what counts are given for each of.
@@ -78,6 +90,29 @@ const fn disk(
             depth,
         }),
     }
+}
+
+const fn network(
+    name: &'static str,
+    rate: &'static str,
+    unit: &'static str,
+    kind: Kind,
+) -> Workload {
+    Workload {
+        name,
+        rate,
+        unit,
+        fewer: false,
+        kind,
+    }
+}
+
+const fn tcp(name: &'static str, from_guest: bool, streams: u32) -> Workload {
+    let kind = Kind::Tcp {
+        from_guest,
+        streams,
+    };
+    network(name, "Mbit/s", "MiB", kind)
 }
 
 /// All there are, in the order in which they run.
@@ -132,27 +167,13 @@ pub(crate) const ALL: &[Workload] = &[
     disk("blk-seq-128k", READS, "xvdb", "read", 128 << 10, 8),
     disk("blk-seq-1m", READS, "xvdb", "read", 1 << 20, 8),
     disk("null-rr-32", READS, "xvdn", "randread", 4096, 32),
-    Workload {
-        name: "net-tx",
-        rate: "Mbit/s",
-        unit: "MiB",
-        fewer: false,
-        kind: Kind::Tcp { from_guest: true },
-    },
-    Workload {
-        name: "net-rx",
-        rate: "Mbit/s",
-        unit: "MiB",
-        fewer: false,
-        kind: Kind::Tcp { from_guest: false },
-    },
-    Workload {
-        name: "pktgen",
-        rate: "packets/s",
-        unit: "packet",
-        fewer: false,
-        kind: Kind::Packets,
-    },
+    tcp("net-tx", true, 1),
+    tcp("net-tx-4", true, 4),
+    tcp("net-rx", false, 1),
+    tcp("net-rx-4", false, 4),
+    network("net-udp", "packets/s", "packet", Kind::Datagrams),
+    network("net-rr", "round trips/s", "round trip", Kind::Echo),
+    network("pktgen", "packets/s", "packet", Kind::Packets),
     // The last: the guests are other domains afterwards.
     Workload {
         name: "resume",
@@ -162,3 +183,25 @@ pub(crate) const ALL: &[Workload] = &[
         kind: Kind::Resume,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        for (number, workload) in ALL.iter().enumerate() {
+            assert!(ALL
+                .iter()
+                .skip(number + 1)
+                .all(|other| other.name != workload.name));
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_for_what_is_given_in_mib() {
+        for workload in ALL {
+            assert_eq!(workload.unit == "MiB", workload.unit_of_count() < 1.0);
+        }
+    }
+}
