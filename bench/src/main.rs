@@ -6,9 +6,12 @@ mod counts;
 mod files;
 mod guests;
 mod header;
+mod interface;
+mod layout;
 mod load;
 mod names;
 mod network;
+mod packets;
 mod plot;
 mod report;
 mod resume;
@@ -26,6 +29,7 @@ use clap::Parser;
 use companion::{progress, Companion, Options};
 use guests::{Arena, Side};
 use header::Header;
+use interface::Interface;
 use report::{Half, Outcome, Report};
 use serde_json::Value;
 use settings::Settings;
@@ -186,7 +190,15 @@ fn pairs(
                 half.counts = Some(counts);
             } else {
                 let guest = arena.only(side)?;
+                let counters = || {
+                    let network = workload.is_network();
+                    network.then(|| Interface::read(&dom0, guest)).transpose()
+                };
+                let before = counters()?;
                 half.add(run::timed(workload, &dom0, guest, settings.seconds)?);
+                if let (Some(before), Some(after)) = (before, counters()?) {
+                    half.add_packets(&after.since(&before));
+                }
             }
             progress(&format!(
                 "{} {}/{} {}: {} {}",

@@ -4,6 +4,7 @@
 
 use crate::counts::Counts;
 use crate::header::Header;
+use crate::interface::{Interface, Packets};
 use crate::sample::Sample;
 use crate::stats::Spread;
 use crate::workload::Workload;
@@ -19,12 +20,19 @@ pub(crate) struct Half {
     pub(crate) details: Vec<Value>,
     /// Of the traced run.
     pub(crate) counts: Option<Counts>,
+    /// What became of packets in the timed runs, for a workload of the network.
+    pub(crate) packets: Option<Packets>,
 }
 
 impl Half {
     pub(crate) fn add(&mut self, sample: Sample) {
         self.rates.push(sample.rate);
         self.details.push(sample.detail);
+    }
+
+    /// By how much the interface's counters rose in a timed run.
+    pub(crate) fn add_packets(&mut self, rise: &Interface) {
+        self.packets.get_or_insert_default().add(rise);
     }
 
     pub(crate) fn spread(&self) -> Spread {

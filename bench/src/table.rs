@@ -3,9 +3,11 @@
 //! The results as tables, for a terminal or as Markdown.
 
 use crate::counts::Counts;
+use crate::layout;
+use crate::packets;
 use crate::report::{Outcome, Report};
 use crate::stats::{short, Spread};
-use comfy_table::{presets, CellAlignment, Table};
+use comfy_table::Table;
 use std::collections::BTreeMap;
 
 /// Exit reasons that have a column of their own.
@@ -28,23 +30,13 @@ pub(crate) fn text(report: &Report, markdown: bool) -> String {
     parts.push(exits(&report.outcomes, markdown).to_string());
     parts.push("Interrupts, hypercalls and events per unit of work:".into());
     parts.push(traffic(&report.outcomes, markdown).to_string());
+    if let Some(table) = packets::table(&report.outcomes, markdown) {
+        parts.push("Packets of the timed runs, and what became of each:".into());
+        parts.push(table.to_string());
+    }
     parts.extend(losses(&report.outcomes));
     parts.extend(report.ended.iter().cloned());
     parts.join("\n\n") + "\n"
-}
-
-fn new(markdown: bool, heads: &[&str], numbers_from: usize) -> Table {
-    let mut table = Table::new();
-    table.load_preset(if markdown {
-        presets::ASCII_MARKDOWN
-    } else {
-        presets::UTF8_FULL_CONDENSED
-    });
-    table.set_header(heads);
-    for column in table.column_iter_mut().skip(numbers_from) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn figures(outcomes: &[Outcome], markdown: bool) -> Table {
@@ -57,7 +49,7 @@ fn figures(outcomes: &[Outcome], markdown: bool) -> Table {
         "exits/unit: Oxen",
         "C",
     ];
-    let mut table = new(markdown, &heads, 2);
+    let mut table = layout::new(markdown, &heads, 2);
     for outcome in outcomes {
         let exits = |counts: &Option<Counts>| {
             counts
@@ -100,7 +92,7 @@ fn exits(outcomes: &[Outcome], markdown: bool) -> Table {
     let mut heads = vec!["workload", "per", "driver", "all"];
     heads.extend(REASONS);
     heads.extend(["apic page", "hpet page", "other"]);
-    let mut table = new(markdown, &heads, 3);
+    let mut table = layout::new(markdown, &heads, 3);
     for (outcome, name, counts) in traced(outcomes) {
         let named: Vec<f64> = REASONS.iter().map(|name| counts.reason(name)).collect();
         let mut row = vec![
@@ -135,7 +127,7 @@ fn traffic(outcomes: &[Outcome], markdown: bool) -> Table {
         "hypercalls",
         "MSR writes",
     ];
-    let mut table = new(markdown, &heads, 3);
+    let mut table = layout::new(markdown, &heads, 3);
     for (outcome, name, counts) in traced(outcomes) {
         table.add_row([
             outcome.workload.into(),

@@ -54,6 +54,14 @@ impl Workload {
         matches!(self.kind, Kind::Agent("clock", _))
     }
 
+    /// Whether packets are all that it makes.
+    pub(crate) fn is_network(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Tcp { .. } | Kind::Datagrams | Kind::Echo | Kind::Packets
+        )
+    }
+
     /// How much of its unit one of what dom0's backend counts is: bytes are counted, and MiB spoken of.
     pub(crate) fn unit_of_count(&self) -> f64 {
         match self.kind {
