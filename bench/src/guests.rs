@@ -2,6 +2,7 @@
 
 //! The two guests, alike but for their drivers, of which one runs at a time.
 
+use crate::peer;
 use anyhow::{Context, Result};
 use companion::{progress, Background, Companion, Disk, Domain, GuestConfig, Vif, BRIEF, LONG};
 use std::thread;
@@ -86,6 +87,8 @@ pub(crate) struct Guest {
     pub(crate) side: Side,
     pub(crate) domain: Domain,
     pub(crate) id: u32,
+    /// The third guest, while there is one.
+    pub(crate) peer: Option<Domain>,
 }
 
 impl Guest {
@@ -117,6 +120,7 @@ pub(crate) struct Arena<'a> {
     parameters: &'a [String],
     guests: Vec<Guest>,
     running: Option<Side>,
+    peer: Option<Domain>,
     /// Answers `agent measure echo` in dom0.
     _echo: Background,
     /// What became of guests that had to be booted again.
@@ -142,6 +146,7 @@ impl Arena<'_> {
             parameters,
             guests: Vec::new(),
             running: None,
+            peer: None,
             _echo: dom0.spawn_sh("exec /run/companion/agent echo")?,
             ended: Vec::new(),
         };
@@ -176,7 +181,12 @@ impl Arena<'_> {
             .create(&side.config(self.vcpus, self.parameters))?
             .context("the guest was created but not waited for")?;
         let id = dom0.sh(&format!("xl domid {name}"))?.trim().parse()?;
-        let guest = Guest { side, domain, id };
+        let guest = Guest {
+            side,
+            domain,
+            id,
+            peer: self.peer.clone(),
+        };
         set_up(dom0, &guest)
             .map_err(|why| e2e::explain(why, machine, &guest.domain))
             .with_context(|| format!("{}: set up", side.label()))?;
@@ -192,12 +202,50 @@ impl Arena<'_> {
         self.boot(side)
     }
 
+    /// Boots the third guest if there is to be one and none is, or takes it away.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub(crate) fn accompany(&mut self, wanted: bool) -> Result<()> {
+        if wanted == self.peer.is_some() {
+            return Ok(());
+        }
+        if let Some(peer) = self.peer.take() {
+            peer.close();
+            self.machine.destroy(peer::NAME)?;
+        }
+        if wanted {
+            self.peer = Some(match peer::boot(self.machine) {
+                Ok(peer) => peer,
+                Err(why) => {
+                    let how = self.machine.lost(peer::NAME).ok_or(why)?;
+                    self.ended
+                        .push(format!("the third guest: {how}; it was booted again"));
+                    peer::boot(self.machine)?
+                }
+            });
+        }
+        for guest in &mut self.guests {
+            guest.peer.clone_from(&self.peer);
+        }
+        Ok(())
+    }
+
     /// Boots the guest that runs again, if it has ended. Says whether it had.
     ///
     /// # Errors
     ///
     /// When it does not come up.
     pub(crate) fn revive(&mut self) -> Result<bool> {
+        if self.peer.is_some() {
+            if let Some(how) = self.machine.lost(peer::NAME) {
+                self.ended
+                    .push(format!("the third guest: {how}; it was booted again"));
+                self.accompany(false)?;
+                return Ok(true);
+            }
+        }
         let Some(guest) = self
             .guests
             .iter()
@@ -257,6 +305,7 @@ impl Arena<'_> {
                 .sh(&format!("xl domid {name}"))?
                 .trim()
                 .parse()?,
+            peer: self.peer.clone(),
         };
         self.guests.retain(|other| other.side != side);
         self.guests.push(guest);
@@ -275,8 +324,9 @@ impl Arena<'_> {
         }
     }
 
-    /// Takes both guests away.
-    pub(crate) fn close(self) {
+    /// Takes all guests away.
+    pub(crate) fn close(mut self) {
+        self.accompany(false).ok();
         for guest in &self.guests {
             guest.domain.close();
             self.machine.destroy(guest.side.guest()).ok();

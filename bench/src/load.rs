@@ -43,6 +43,10 @@ pub(crate) fn load(
             iperf3(dom0, guest, &format!("-P {streams} {reverse}"), seconds)
         }
         Kind::Datagrams => iperf3(dom0, guest, "-R -u -b 0 -l 64", seconds),
+        Kind::Guest => {
+            let peer = guest.peer.as_ref().context("there is no third guest")?;
+            iperf3(peer, guest, "-R", seconds)
+        }
         Kind::Packets => pktgen(dom0, guest, seconds),
         Kind::Agent(..) | Kind::Echo | Kind::Idle | Kind::Resume => {
             bail!("{} is no load of that kind", workload.name)
@@ -102,7 +106,7 @@ pub(crate) fn counter(workload: &Workload, guest: &Guest) -> String {
         Kind::Tcp {
             from_guest: false, ..
         } => format!("cat {statistics}/tx_bytes"),
-        Kind::Tcp { .. } => format!("cat {statistics}/rx_bytes"),
+        Kind::Tcp { .. } | Kind::Guest => format!("cat {statistics}/rx_bytes"),
         Kind::Datagrams | Kind::Packets => format!("cat {statistics}/rx_packets"),
         Kind::Agent(..) | Kind::Echo | Kind::Idle | Kind::Resume => "echo 0".into(),
     }

@@ -12,6 +12,7 @@ mod load;
 mod names;
 mod network;
 mod packets;
+mod peer;
 mod plot;
 mod report;
 mod resume;
@@ -90,10 +91,10 @@ fn minutes(settings: &Settings, workloads: &[&Workload]) -> u32 {
             }
             let idle = matches!(workload.kind, Kind::Idle);
             let run = settings.seconds.max(if idle { traced::IDLE } else { 0 }) + 6;
-            let boots = if workload.is_short() {
-                2 * (settings.pairs - 1)
-            } else {
-                0
+            let boots = match workload.kind {
+                Kind::Guest => 1,
+                _ if workload.is_short() => 2 * (settings.pairs - 1),
+                _ => 0,
             };
             run * 2 * settings.pairs + if idle { 0 } else { run * 4 } + boots * guests::SECONDS
         })
@@ -166,6 +167,7 @@ fn pairs(
     let dom0 = arena.machine.dom0().clone();
     let idle = matches!(workload.kind, Kind::Idle);
     let resumes = matches!(workload.kind, Kind::Resume);
+    arena.accompany(matches!(workload.kind, Kind::Guest))?;
     for pair in 0..settings.pairs {
         if workload.is_short() && pair != 0 {
             arena.anew()?;

@@ -5,10 +5,13 @@
 use crate::guests::Guest;
 use crate::load::{self, load};
 use crate::sample::{number, Sample};
-use crate::workload::Workload;
+use crate::workload::{Kind, Workload};
 use anyhow::{bail, Context, Result};
 use companion::{Domain, LONG};
 use serde_json::{json, Value};
+
+/// A byte in Mbit.
+const MBIT: f64 = 8e-6;
 
 /// What arrived at the backend meanwhile, by dom0's clock.
 ///
@@ -30,11 +33,15 @@ pub(crate) fn counted(
         LONG,
     )?;
     job.stop()?;
-    rose(&text)
+    let (what, size) = match workload.kind {
+        Kind::Guest => ("bytes", MBIT),
+        _ => ("packets", 1.0),
+    };
+    rose(&text, what, size)
 }
 
-/// From the time and the count before, and those after.
-fn rose(text: &str) -> Result<Sample> {
+/// From the time and the count before, and those after: in units of that size.
+fn rose(text: &str, what: &str, size: f64) -> Result<Sample> {
     let numbers: Vec<f64> = text
         .split_whitespace()
         .map(str::parse)
@@ -44,8 +51,8 @@ fn rose(text: &str) -> Result<Sample> {
         bail!("two times and two counts, not {text}");
     };
     Ok(Sample {
-        rate: (last - first) / (end - begin),
-        detail: json!({ "packets": last - first }),
+        rate: (last - first) * size / (end - begin),
+        detail: json!({ what: last - first }),
     })
 }
 
@@ -89,8 +96,8 @@ mod tests {
 
     #[test]
     fn what_arrives_is_counted_by_the_clock() {
-        let sample = rose("10.5 100\n12.5 108\n").expect("four numbers");
-        assert_eq!((sample.rate, &sample.detail["packets"]), (4.0, &8.0.into()));
-        assert!(rose("10.5 100\n").is_err());
+        let sample = rose("10.5 100\n12.5 1000100\n", "bytes", MBIT).expect("four numbers");
+        assert_eq!((sample.rate, &sample.detail["bytes"]), (4.0, &1e6.into()));
+        assert!(rose("10.5 100\n", "packets", 1.0).is_err());
     }
 }

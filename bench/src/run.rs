@@ -35,7 +35,9 @@ pub(crate) fn timed(
         Kind::Tcp { from_guest, .. } => {
             network::streams(&finish(load(workload, dom0, guest, seconds)?)?, from_guest)
         }
-        Kind::Datagrams | Kind::Packets => network::counted(workload, dom0, guest, seconds),
+        Kind::Datagrams | Kind::Guest | Kind::Packets => {
+            network::counted(workload, dom0, guest, seconds)
+        }
     }
 }
 

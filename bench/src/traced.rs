@@ -89,7 +89,7 @@ impl Tracer<'_> {
                 let units = trace.ticks as f64 / self.hz;
                 Ok(Counts::new(&trace, units, None, self.hz))
             }
-            Kind::Disk(_) | Kind::Tcp { .. } | Kind::Datagrams | Kind::Packets => {
+            Kind::Disk(_) | Kind::Tcp { .. } | Kind::Datagrams | Kind::Guest | Kind::Packets => {
                 self.under_load(workload, guest, seconds)
             }
             Kind::Resume => bail!("a guest that is restored is another one"),

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Datagrams,
     /// `agent measure echo` in the guest, which dom0 answers.
     Echo,
+    /// One stream of TCP to a third guest.
+    Guest,
     /// Packets from the guest's kernel.
     Packets,
     /// A restored guest goes on and answers again.
@@ -58,14 +60,14 @@ impl Workload {
     pub(crate) fn is_network(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Tcp { .. } | Kind::Datagrams | Kind::Echo | Kind::Packets
+            Kind::Tcp { .. } | Kind::Datagrams | Kind::Echo | Kind::Guest | Kind::Packets
         )
     }
 
     /// How much of its unit one of what dom0's backend counts is: bytes are counted, and MiB spoken of.
     pub(crate) fn unit_of_count(&self) -> f64 {
         match self.kind {
-            Kind::Tcp { .. } => 1.0 / 1_048_576.0,
+            Kind::Tcp { .. } | Kind::Guest => 1.0 / 1_048_576.0,
             _ => 1.0,
         }
     }
@@ -181,6 +183,7 @@ pub(crate) const ALL: &[Workload] = &[
     tcp("net-rx-4", false, 4),
     network("net-udp", "packets/s", "packet", Kind::Datagrams),
     network("net-rr", "round trips/s", "round trip", Kind::Echo),
+    network("net-guest", "Mbit/s", "MiB", Kind::Guest),
     network("pktgen", "packets/s", "packet", Kind::Packets),
     // The last: the guests are other domains afterwards.
     Workload {
