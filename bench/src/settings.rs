@@ -27,9 +27,9 @@ pub(crate) struct Settings {
           value_parser = value_parser!(u32).range(1..=120))]
     pub(crate) seconds: u32,
 
-    /// CPUs of each guest.
+    /// CPUs of each guest; with one, what needs two is left out.
     #[arg(long, env = "OXEN_VCPUS", value_name = "OXEN_VCPUS", default_value_t = 2,
-          value_parser = value_parser!(u32).range(2..=16))]
+          value_parser = value_parser!(u32).range(1..=16))]
     pub(crate) vcpus: u32,
 
     /// A kernel parameter for the guest on Oxen, like oxen_blkfront.persistent=off; several if it is given again.
@@ -57,7 +57,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When one is unknown: with those that there are.
+    /// When one is unknown, with those that there are, or needs more CPUs.
     pub(crate) fn workloads(&self) -> Result<Vec<&'static Workload>> {
         for name in &self.names {
             if !workload::ALL.iter().any(|known| known.name == name) {
@@ -68,12 +68,17 @@ impl Settings {
                 );
             }
         }
-        Ok(workload::ALL
-            .iter()
-            .filter(|known| {
-                self.names.is_empty() || self.names.iter().any(|name| name == known.name)
-            })
-            .collect())
+        let named = |known: &&Workload| self.names.iter().any(|name| name == known.name);
+        let fits = |known: &&Workload| known.vcpus() <= self.vcpus;
+        let all = workload::ALL.iter();
+        if self.names.is_empty() {
+            return Ok(all.filter(fits).collect());
+        }
+        let workloads: Vec<_> = all.filter(named).collect();
+        if let Some(large) = workloads.iter().find(|known| !fits(known)) {
+            bail!("{} needs {} CPUs.", large.name, large.vcpus());
+        }
+        Ok(workloads)
     }
 }
 
@@ -105,6 +110,15 @@ mod tests {
     #[test]
     fn no_pair_is_refused() {
         assert!(Settings::try_parse_from(["bench", "--pairs", "0"]).is_err());
-        assert!(Settings::try_parse_from(["bench", "--vcpus", "1"]).is_err());
+        assert!(Settings::try_parse_from(["bench", "--vcpus", "0"]).is_err());
+    }
+
+    #[test]
+    fn one_cpu_is_not_enough_for_all() {
+        let all = names(&["--vcpus", "1"]).expect("the rest");
+        assert_eq!(all.len(), workload::ALL.len() - 1);
+        assert!(!all.contains(&"pipe-2cpu") && all.contains(&"net-rr"));
+        let why = names(&["--vcpus", "1", "pipe-2cpu"]).expect_err("two threads on two CPUs");
+        assert!(why.to_string().contains("2 CPUs"));
     }
 }

@@ -56,6 +56,14 @@ impl Workload {
         matches!(self.kind, Kind::Agent("clock", _))
     }
 
+    /// How many CPUs a guest needs for it.
+    pub(crate) fn vcpus(&self) -> u32 {
+        match self.kind {
+            Kind::Agent("pipe", [_, "1"]) => 2,
+            _ => 1,
+        }
+    }
+
     /// Whether packets are all that it makes.
     pub(crate) fn is_network(&self) -> bool {
         matches!(
