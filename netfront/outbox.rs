@@ -2,8 +2,8 @@
 
 //! Packets on their way: laid out in the slots of the transmit ring, and taken back when the backend has answered.
 //!
-//! The backend gets pages read-only, a frame's ([`frames`]) as well. A packet is freed after all its slots were answered and every grant has ended, or at
-//! once if it was copied.
+//! The backend gets pages read-only, those of a frame ([`frames`]) as well. A packet is freed after all its slots were
+//! answered and every grant has ended, or at once if it was copied.
 
 use crate::{
     cells::Cells,
@@ -68,6 +68,7 @@ pub(crate) struct Outbox {
     terms: Terms,
     /// What the backend was told of groups, over this ring.
     pub(crate) groups: Option<Groups>,
+    /// More is to be told of groups after an answer of the backend's.
     waits: bool,
 }
 
