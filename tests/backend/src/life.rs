@@ -49,17 +49,18 @@ impl Front<'_> {
         self.store.now().number(&format!("{}/{name}", self.folder))
     }
 
-    /// Whether the backend has offered a feature: it may have been told to offer other ones than it has.
+    /// Whether the backend has offered a feature: it may have been told to offer other ones than it has, and what is no
+    /// number is no offer.
     ///
     /// # Errors
     ///
-    /// As [`Front::number`].
+    /// Those of xenstored.
     pub(crate) fn was_offered(&self, name: &str) -> Result<bool> {
         let offered = self
             .store
             .now()
-            .number(&format!("{}/{name}", self.backend))?;
-        Ok(offered == Some(1))
+            .read(&format!("{}/{name}", self.backend))?;
+        Ok(offered.as_deref() == Some("1"))
     }
 
     /// Reads a number that has to be there.
