@@ -3,10 +3,11 @@
 //! The block protocol, as Xen's public header `io/blkif.h` defines it.
 //!
 //! What goes into the ring ([`request`]), what may come out of it ([`response`]), what a backend can offer
-//! and what we make of that ([`features`], [`geometry`]), and which disk a device is ([`vbd`]).
+//! and what we make of that ([`features`], [`geometry`], [`nodes`]), and which disk a device is ([`vbd`]).
 
 pub mod features;
 pub mod geometry;
+pub mod nodes;
 pub mod request;
 pub mod response;
 pub mod vbd;

@@ -22,6 +22,7 @@ mod disk;
 mod frontend;
 mod gendisk;
 mod keys;
+mod nodes;
 mod operations;
 mod params;
 mod parked;

@@ -6,6 +6,7 @@ use crate::{
     disk::Vdisk,
     gendisk::Gendisk,
     keys,
+    nodes::Nodes,
     operations::Handler,
     ring::QueueRing, //
 };
@@ -16,6 +17,7 @@ use abi::{
             Agreed, //
         },
         geometry::Geometry,
+        nodes::LEAST,
         vbd::Vbd, //
     },
     connection::State,
@@ -56,6 +58,8 @@ struct Inner {
     /// The disk's part that outlives its connections.
     vdisk: Option<Arc<Vdisk>>,
     agreed: Option<Agreed>,
+    /// Nodes of the connection that is published.
+    nodes: Option<Nodes>,
     listeners: KVec<Listener<Handler>>,
     /// The rings until the backend has connected.
     rings: KVec<QueueRing>,
@@ -105,6 +109,7 @@ impl xenbus::Driver for Frontend {
                 inner <- new_mutex!(Inner {
                     vdisk: None,
                     agreed: None,
+                    nodes: None,
                     listeners: KVec::new(),
                     rings: KVec::new(),
                 }),
@@ -121,6 +126,15 @@ impl xenbus::Driver for Frontend {
             wanted.queues = vdisk.queues().len().try_into().unwrap_or(1);
         }
         let agreed = Agreed::settle(&keys::offer(device)?, &wanted);
+        // Those of a connection before are replaced.
+        inner.nodes = None;
+        let most = if keys.is_short() {
+            LEAST
+        } else {
+            Nodes::share(keys::disks(device)?)
+        };
+        let agreed = agreed.within(most);
+        inner.nodes = Some(Nodes::take(agreed.nodes()));
         // The part of the disk that outlives its connections is made with the first one.
         let vdisk = match &inner.vdisk {
             Some(vdisk) => vdisk.clone(),

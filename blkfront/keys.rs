@@ -83,6 +83,16 @@ fn number<T: Number>(device: &Device, key: &str, result: &mut Result) -> Option<
     }
 }
 
+/// How many disks the guest has: this one, and those that may not have been looked at yet.
+///
+/// # Errors
+///
+/// Whatever the xenstore says.
+pub(crate) fn disks(device: &Device) -> Result<u32> {
+    let disks = device.store().directory("device/vbd")?;
+    Ok(disks.names().count().try_into().unwrap_or(u32::MAX))
+}
+
 /// Whether the toolstack says that the device is a CD-ROM drive.
 pub(crate) fn is_cdrom(device: &Device) -> bool {
     device
@@ -100,6 +110,8 @@ pub(crate) fn publish(keys: &mut Publication, agreed: &Agreed, rings: &[QueueRin
     keys.add("feature-persistent", u8::from(agreed.offers_persistent()))?;
     if agreed.ring_order() > 0 {
         keys.add("ring-page-order", agreed.ring_order())?;
+    }
+    if agreed.old_rings() {
         keys.add("num-ring-pages", agreed.ring_pages())?;
     }
     if let [ring] = rings {

@@ -148,7 +148,13 @@ impl xenbus::Driver for Frontend {
         // CAST: CPUs are few.
         let cpus = cpu::online().count() as u32;
         let share = self.netdev.driver().share(self.netdev.queues().len());
-        let connection = Connection::open(dev, &self.netdev, &offer, share.count(cpus) as usize)?;
+        // Without room in the store for the keys of several queues there is one.
+        let count = if keys.is_short() {
+            1
+        } else {
+            share.count(cpus)
+        };
+        let connection = Connection::open(dev, &self.netdev, &offer, count as usize)?;
         let count = connection.len();
         let added = connection.add_keys(keys);
         self.inner.lock().connection = Some(connection);

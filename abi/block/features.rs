@@ -173,6 +173,7 @@ impl Discard {
 pub struct Agreed {
     segments: u16,
     ring_order: u8,
+    old_rings: bool,
     queues: u16,
     cache: Cache,
     discard: Option<Discard>,
@@ -196,6 +197,7 @@ impl Agreed {
             ring_order: clamp(offered_order(offer), ring_order)
                 .try_into()
                 .unwrap_or(0),
+            old_rings: offer.max_ring_pages.is_some(),
             queues: clamp(offer.max_queues, wanted.queues.min(MAX_QUEUES)).max(1),
             cache: cache(offer),
             discard: Discard::settle(offer),
@@ -234,6 +236,30 @@ impl Agreed {
     /// Pages per ring.
     pub fn ring_pages(&self) -> usize {
         1 << self.ring_order.min(MAX_RING_ORDER)
+    }
+
+    /// Whether the backend looks for the size of a larger ring by its older name, too.
+    pub fn old_rings(&self) -> bool {
+        self.old_rings && self.ring_order > 0
+    }
+
+    /// The same with rings of half the size; with one queue less, when they have one page. `None` when there is one such
+    /// queue.
+    pub(super) fn smaller(self) -> Option<Self> {
+        match self {
+            Self {
+                ring_order: 1.., ..
+            } => Some(Self {
+                ring_order: self.ring_order - 1,
+                ..self
+            }),
+            // INVARIANT: At least one queue is left.
+            Self { queues: 2.., .. } => Some(Self {
+                queues: self.queues - 1,
+                ..self
+            }),
+            _ => None,
+        }
     }
 
     /// Number of rings.

@@ -54,9 +54,12 @@ errors! {
 
 impl StoreError {
     /// Reads the body of an error reply: one name, with or without the NUL at its end. `None` for a name that the
-    /// protocol does not have.
+    /// protocol does not have; `EQUOTA`, which only oxenstored knows, is `ENOSPC`.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let text = body.strip_suffix(b"\0").unwrap_or(body);
+        if text == b"EQUOTA" {
+            return Some(Self::NoSpace);
+        }
         Self::ALL
             .iter()
             .copied()
@@ -137,6 +140,13 @@ mod tests {
         // ENOENT, EACCES, EINVAL, ENODEV, EPROTO, E2BIG, ENOSYS, and no errors at all.
         for errno in [2, 13, 22, 19, 71, 7, 38, 0, -11] {
             assert!(!is_transient(errno), "{errno}");
+        }
+    }
+
+    #[test]
+    fn oxenstored_has_its_own_word_for_a_quota() {
+        for body in [&b"EQUOTA"[..], b"EQUOTA\0"] {
+            assert_eq!(StoreError::parse(body), Some(StoreError::NoSpace));
         }
     }
 

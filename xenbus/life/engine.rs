@@ -61,6 +61,8 @@ pub(crate) struct Engine<T: Driver> {
     awaited: Option<(Awaits, u64)>,
     /// An error is in the store.
     reported: bool,
+    /// Whether the connection got along with few keys, when xenstored had no room for all.
+    short: Option<bool>,
     born: Instant<Monotonic>,
     timer: Pin<KBox<DelayedCall<Device>>>,
 }
@@ -81,6 +83,7 @@ impl<T: Driver> Engine<T> {
                 again_at: None,
                 awaited: None,
                 reported: false,
+                short: None,
                 born: Instant::now(),
                 timer,
             },
@@ -244,17 +247,46 @@ impl<T: Driver> Engine<T> {
 
     /// Makes a connection and tells the backend. When that fails, the backend knows nothing of it.
     fn publish(&mut self) -> Result {
-        let mut keys = Publication::new();
-        let published = self.driver.publish(&self.dev, &mut keys).and_then(|()| {
+        let written = self.publish_keys(Publication::new(false))?;
+        if written != Err(ENOSPC) {
+            self.short = None;
+            return written;
+        }
+        let written = self.publish_keys(Publication::new(true))?;
+        let short = Some(written.is_ok());
+        if core::mem::replace(&mut self.short, short) == short {
+            return written;
+        }
+        match written {
+            Ok(()) => dev_warn!(
+                self.dev.as_ref(),
+                "xenstored has no room for all keys of the device: it has one queue and small rings\n"
+            ),
+            Err(_) => dev_err!(
+                self.dev.as_ref(),
+                "xenstored has no room for the keys of the device: it waits until the guest has fewer nodes there or may have more\n"
+            ),
+        }
+        written
+    }
+
+    /// Has the driver make a connection and writes its keys.
+    ///
+    /// # Errors
+    ///
+    /// Those of the driver; within, those of the store.
+    fn publish_keys(&mut self, mut keys: Publication) -> Result<Result> {
+        let made = self.driver.publish(&self.dev, &mut keys);
+        let written = made.map(|()| {
             self.dev
                 .write_state(T::PUBLISHED, |node| keys.write(node, T::is_own_key))
         });
-        if published.is_err() {
+        if written != Ok(Ok(())) {
             if let Some(retired) = self.driver.retire(&self.dev) {
                 self.driver.shut(&self.dev, retired);
             }
         }
-        published
+        written
     }
 
     /// Counts a connection that is about to begin; false when there were too many.

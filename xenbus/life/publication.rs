@@ -16,11 +16,22 @@ use crate::store::{
 };
 
 /// Keys that are to be written.
-pub struct Publication(KVec<(CString, CString)>);
+pub struct Publication {
+    keys: KVec<(CString, CString)>,
+    short: bool,
+}
 
 impl Publication {
-    pub(crate) fn new() -> Self {
-        Self(KVec::new())
+    pub(crate) fn new(short: bool) -> Self {
+        Self {
+            keys: KVec::new(),
+            short,
+        }
+    }
+
+    /// Whether xenstored had no room for the keys of a moment ago: as few as the protocol can do with should be added.
+    pub fn is_short(&self) -> bool {
+        self.short
     }
 
     /// Adds a key of the device's node, as `ring-ref` or `queue-0/ring-ref`.
@@ -31,11 +42,11 @@ impl Publication {
     pub fn add(&mut self, key: impl fmt::Display, value: impl fmt::Display) -> Result {
         let key = CString::try_from_fmt(fmt!("{}", Shown(&key)))?;
         let value = CString::try_from_fmt(fmt!("{}", Shown(&value)))?;
-        Ok(self.0.push((key, value), GFP_KERNEL)?)
+        Ok(self.keys.push((key, value), GFP_KERNEL)?)
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|(key, _)| key.to_bytes() == name)
+        self.keys.iter().any(|(key, _)| key.to_bytes() == name)
     }
 
     /// Writes the keys, and removes those of an earlier connection: `is_own` tells what a driver of this type may have
@@ -48,7 +59,7 @@ impl Publication {
                 }
             }
         }
-        self.0
+        self.keys
             .iter()
             .try_for_each(|(key, value)| keys.write(text(key), text(value)))
     }

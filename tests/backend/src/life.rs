@@ -56,10 +56,7 @@ impl Front<'_> {
     ///
     /// Those of xenstored.
     pub(crate) fn was_offered(&self, name: &str) -> Result<bool> {
-        let offered = self
-            .store
-            .now()
-            .read(&format!("{}/{name}", self.backend))?;
+        let offered = self.store.now().read(&format!("{}/{name}", self.backend))?;
         Ok(offered.as_deref() == Some("1"))
     }
 

@@ -4,7 +4,7 @@
 
 use crate::scene::Scene;
 use crate::{
-    clock, disk, folders, hotplug, multicast, offload, paths, queues, steering, store, xdp,
+    clock, disk, folders, hotplug, multicast, offload, paths, queues, room, steering, store, xdp,
 };
 use anyhow::{ensure, Result};
 use companion::{Console, Domain, BRIEF, LONG};
@@ -116,6 +116,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
             };
             hotplug::crowd(s.dom0(), &s.guest, s.name(), disks, vifs)
         }),
+        ("debian/xenstored-without-room", room::is_waited_for),
         ("debian/any-state-in-any-order", |s| {
             check::bring_up_network(&s.guest)?;
             hotplug::state_storm(s.dom0(), &s.guest, 24 * s.settings.rounds)

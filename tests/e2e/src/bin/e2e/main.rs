@@ -18,6 +18,7 @@ mod offload;
 mod paths;
 mod queues;
 mod refusals;
+mod room;
 mod scene;
 mod settings;
 mod steering;
