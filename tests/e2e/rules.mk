@@ -20,15 +20,19 @@ TEST_STEPS += e2e
 # then ends its machine.
 companion_env = dir=$$(scripts/modules dir) && exec scripts/in-root env MODULES=$$dir KERNEL=$$(basename $$dir)
 
+# The images are made beside the modules. What fails there fails again when the companion asks for it, and says why.
+with_images = scripts/in-root tests/images/all.sh $$(basename $$(scripts/modules dir)) & \
+	$(1) $(MAKE) modules; status=$$?; wait; exit $$status
+
 # Modules take minutes to build, and a machine to boot: what is not understood is refused before.
 demo: tools
 	@scripts/in-root build/host/debug/demo --check
-	@$(MAKE) modules
+	@$(call with_images,)
 	@$(companion_env) build/host/debug/demo
 
 e2e: tools
 	@scripts/in-root build/host/debug/e2e --check $(E2E)
-	@OXEN_TESTS=1 $(MAKE) modules
+	@$(call with_images,OXEN_TESTS=1)
 	@$(companion_env) build/host/debug/e2e $(E2E)
 
 tools:

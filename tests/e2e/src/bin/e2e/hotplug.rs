@@ -269,7 +269,7 @@ pub(crate) fn crowd(
     let (before, nodes) = (check::counters(guest)?, Nodes::of(dom0, name)?);
     let numbered = |n: u64| Disk::new(&format!("xvd{}", letters(n)), 1);
     let mut attach = String::new();
-    let mut detach = String::new();
+    let (mut detach, mut leave) = (String::new(), String::new());
     for n in 0..disks {
         let disk = numbered(n);
         attach += &format!(
@@ -279,13 +279,14 @@ pub(crate) fn crowd(
         );
         detach += &format!("block-detach {name} xvd{}\n", letters(n));
     }
-    // Of two interfaces attached in the same moment, xl gives both the same number: one after the other, beside the disks.
+    // Of two interfaces attached in the same moment, xl gives both the same number, and it finds none while another one goes:
+    // one after the other, beside the disks.
     for n in 0..vifs {
         let mac = format!("00:16:3e:77:05:{n:02x}");
         attach += &format!(
             "xl network-attach {name} type=vif script=/run/companion/vif mac={mac} bridge=xenbr1; "
         );
-        detach += &format!("network-detach {name} {mac}\n");
+        leave += &format!("xl network-detach {name} {mac} && ");
     }
     dom0.sh_for(&format!("{attach} wait"), LONG)?;
     for n in 0..disks {
@@ -296,7 +297,10 @@ pub(crate) fn crowd(
         LONG,
     )?;
     // Not all at once: xl gives each ten seconds, which a slow machine does not keep, and then leaves it in the store.
-    dom0.sh_for(&format!("echo '{detach}' | xargs -r -P 3 -L 1 xl"), LONG)?;
+    dom0.sh_for(
+        &format!("({leave} true) & echo '{detach}' | xargs -r -P 3 -L 1 xl && wait $!"),
+        LONG,
+    )?;
     guest.until("! ls /sys/block | grep '^xvd[a-z][a-z]'", LONG)?;
     nodes.are_left()?;
     check::counters_return(guest, &before)
