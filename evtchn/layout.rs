@@ -105,6 +105,14 @@ impl Layout {
         }
     }
 
+    /// Tells whether a port has fired and nobody has taken note of it.
+    pub(crate) fn is_pending(&self, port: Port) -> bool {
+        match self {
+            Self::TwoLevel(bits) => bits.is_pending(port),
+            Self::Fifo(fifo) => fifo.is_pending(port),
+        }
+    }
+
     /// Takes note that a port has fired.
     pub(crate) fn clear_pending(&self, port: Port) {
         match self {

@@ -60,6 +60,8 @@ struct Mask {
     place: Place,
     /// Where the interrupt may go.
     allowed: CpuSet,
+    /// It has fired, and no handler was called.
+    fired: bool,
     /// Spurious events in a row.
     history: History,
     burst: Burst,
@@ -98,6 +100,7 @@ impl PortState {
             reasons: Reasons::new(reason::IRQ),
             place: Place::new(cpu),
             allowed: CpuSet::new(cpu::possible())?,
+            fired: false,
             history: History::default(),
             burst: Burst::default(),
         };
@@ -179,14 +182,33 @@ impl PortState {
         self.remove(&mut self.mask.lock(), why);
     }
 
-    /// Takes note of an event that is about to be handled.
+    /// Takes note of an event that is about to be handled. One that is on its way as the port goes to another CPU comes up on
+    /// both, and counts where it comes first.
     pub(crate) fn ack(&self) {
         let cpu = cpu::current();
         let mut mask = self.mask.lock();
         let layout = self.events.layout();
-        if mask.reasons.take_event(|| layout.ack(self.port())) {
+        // Only under the lock the bit is taken down.
+        if layout.is_pending(self.port()) && mask.reasons.take_event(|| layout.ack(self.port())) {
+            mask.fired = true;
             mask.burst.fired((cpu, self.events.upcall_number(cpu)));
         }
+    }
+
+    /// Takes note of an event that will not be handled now, and masks the port.
+    pub(crate) fn mask_ack(&self) {
+        let mut mask = self.mask.lock();
+        let layout = self.events.layout();
+        if self.add(&mut mask, reason::IRQ) && layout.is_pending(self.port()) {
+            layout.clear_pending(self.port());
+            mask.fired = true;
+        }
+    }
+
+    /// Returns whether there is an event to be handled. It keeps the port masked until it has ended.
+    pub(crate) fn begin(&self) -> bool {
+        let mut mask = self.mask.lock();
+        core::mem::take(&mut mask.fired) && self.add(&mut mask, reason::EVENT)
     }
 
     /// Ends an event, now or, if the port is too busy for nothing, a little later.

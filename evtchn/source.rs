@@ -36,8 +36,7 @@ impl<H: Handler> Source for Bound<H> {
     }
 
     fn mask_ack(&self) {
-        self.state.mask(reason::IRQ);
-        self.state.clear_pending();
+        self.state.mask_ack();
     }
 
     fn unmask(&self) {
@@ -53,9 +52,10 @@ impl<H: Handler> Source for Bound<H> {
     }
 
     fn handle(this: &Arc<Self>) {
-        // The irq core may run the handler again without `ack`, for an event that came meanwhile.
-        this.state.mask(reason::EVENT);
-        this.handler.event(Event::new(this.state.clone()));
+        // The irq core may run the handler once for two events, and again without `ack` for one that came meanwhile.
+        if this.state.begin() {
+            this.handler.event(Event::new(this.state.clone()));
+        }
     }
 }
 

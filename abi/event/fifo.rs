@@ -107,6 +107,12 @@ pub trait Words {
             .is_none_or(|(page, at)| page.load_u32(at) & MASKED != 0)
     }
 
+    /// Tells whether `port` is pending.
+    fn is_pending(&self, port: Port) -> bool {
+        self.word(port)
+            .is_some_and(|(page, at)| page.load_u32(at) & PENDING != 0)
+    }
+
     /// Makes `port` pending. No upcall follows until the hypervisor unmasks it.
     fn set_pending(&self, port: Port) {
         if let Some((page, at)) = self.word(port) {

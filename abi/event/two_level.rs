@@ -85,6 +85,13 @@ impl<M: Memory> TwoLevel<M> {
             .is_none_or(|(word, bit)| self.shared_info.load_u64(MASK.wrapping_add(word)) & bit != 0)
     }
 
+    /// Tells whether `port` is pending.
+    pub fn is_pending(&self, port: Port) -> bool {
+        place(port).is_some_and(|(word, bit)| {
+            self.shared_info.load_u64(PENDING.wrapping_add(word)) & bit != 0
+        })
+    }
+
     /// Makes `port` pending. No upcall follows until it is unmasked by the hypervisor.
     pub fn set_pending(&self, port: Port) {
         if let Some((word, bit)) = place(port) {

@@ -104,12 +104,14 @@ pub fn suspend(name: &str) -> GuestConfig {
     config
 }
 
-/// Our modules, a disk and an interface on Linux's backends, two channels on QEMU's, and room for devices on our own.
+/// Our modules, a disk and an interface on Linux's backends, two channels on QEMU's, room for devices on our own, and for
+/// more CPUs than it boots with.
 pub fn hostile(name: &str) -> GuestConfig {
     let mut config = ours(name);
     config.lines = vec![
         "channel = [ 'connection=pty,name=org.oxen.one', 'connection=pty,name=org.oxen.two' ]"
             .into(),
+        "maxvcpus = 4".into(),
     ];
     config.load = MODULES.map(String::from).into();
     config.disks = vec![Disk::new("xvdb", 8)];
@@ -117,13 +119,12 @@ pub fn hostile(name: &str) -> GuestConfig {
     config
 }
 
-/// An initramfs with the devices for Xen's libraries, in a guest that may have more CPUs than it boots with.
+/// An initramfs with the devices for Xen's libraries and nothing else.
 pub fn tools(name: &str) -> GuestConfig {
     let mut config = ours(name);
     config.load = ["oxen_userdev", "oxen_xenbus", "oxen_control"]
         .map(String::from)
         .into();
-    config.lines = vec!["maxvcpus = 4".into()];
     config
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices under `/dev/xen`, as programs use them through Xen's own libraries (`tests/xenlibs`), and, since a boot costs a
-//! minute, the CPUs of the same guest.
+//! The devices under `/dev/xen`, as programs use them through Xen's own libraries (`tests/xenlibs`), and CPUs that come and go;
+//! in the guest that had the hostile backends.
 
 use crate::life;
 use crate::scene::Scene;
