@@ -246,20 +246,12 @@ impl Agreed {
     /// The same with rings of half the size; with one queue less, when they have one page. `None` when there is one such
     /// queue.
     pub(super) fn smaller(self) -> Option<Self> {
-        match self {
-            Self {
-                ring_order: 1.., ..
-            } => Some(Self {
-                ring_order: self.ring_order - 1,
-                ..self
-            }),
-            // INVARIANT: At least one queue is left.
-            Self { queues: 2.., .. } => Some(Self {
-                queues: self.queues - 1,
-                ..self
-            }),
-            _ => None,
+        if let Some(ring_order) = self.ring_order.checked_sub(1) {
+            return Some(Self { ring_order, ..self });
         }
+        let queues = self.queues.checked_sub(1).filter(|queues| *queues > 0)?;
+        // INVARIANT: At least one queue is left.
+        Some(Self { queues, ..self })
     }
 
     /// Number of rings.

@@ -42,7 +42,8 @@ impl Taken {
             .into_iter()
             .fold(0, u32::saturating_add);
         let left = ALL.saturating_sub(needed);
-        LEAST + left / waiting.saturating_add(1)
+        let part = left.checked_div(waiting.saturating_add(1)).unwrap_or(0);
+        LEAST.saturating_add(part)
     }
 }
 
@@ -51,15 +52,17 @@ impl Agreed {
     pub fn nodes(&self) -> u32 {
         let pages = u32::try_from(self.ring_pages()).unwrap_or(u32::MAX);
         // ring-page-order, num-ring-pages
-        let size = u32::from(self.ring_order() > 0) + u32::from(self.old_rings());
+        let named = [self.ring_order() > 0, self.old_rings()];
+        let size = named.map(u32::from).iter().sum::<u32>();
         let queue = pages.saturating_add(1);
         if self.queues() == 1 {
-            return queue.saturating_add(2 + size);
+            return queue.saturating_add(size).saturating_add(2);
         }
         // multi-queue-num-queues, too, and each queue has a folder.
         u32::from(self.queues())
             .saturating_mul(queue.saturating_add(1))
-            .saturating_add(3 + size)
+            .saturating_add(size)
+            .saturating_add(3)
     }
 
     /// The same, with smaller rings and then with fewer queues, until it takes `most` nodes at most. One queue with a ring
