@@ -188,7 +188,7 @@ impl PortState {
         let cpu = cpu::current();
         let mut mask = self.mask.lock();
         let layout = self.events.layout();
-        // Only under the lock the bit is taken down.
+        // The bit is only taken down under the lock.
         if layout.is_pending(self.port()) && mask.reasons.take_event(|| layout.ack(self.port())) {
             mask.fired = true;
             mask.burst.fired((cpu, self.events.upcall_number(cpu)));

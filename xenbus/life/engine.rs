@@ -254,19 +254,20 @@ impl<T: Driver> Engine<T> {
         }
         let written = self.publish_keys(Publication::new(true))?;
         let short = Some(written.is_ok());
-        if core::mem::replace(&mut self.short, short) == short {
-            return written;
-        }
+        let told = self.short == short;
         match written {
-            Ok(()) => dev_warn!(
+            Ok(()) if !told => dev_warn!(
                 self.dev.as_ref(),
                 "xenstored has no room for all keys of the device: it has one queue and small rings\n"
             ),
-            Err(_) => dev_err!(
+            Err(ENOSPC) if !told => dev_err!(
                 self.dev.as_ref(),
                 "xenstored has no room for the keys of the device: it waits until the guest has fewer nodes there or may have more\n"
             ),
+            Err(error) if error != ENOSPC => return written,
+            _ => {}
         }
+        self.short = short;
         written
     }
 
