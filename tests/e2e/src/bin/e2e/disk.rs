@@ -227,10 +227,10 @@ fn fails(s: &Scene<'_>) -> Result<()> {
     let before = s.guest.sh(sum)?;
     // One that comes back in time has not left, even with a ring less: past the limit nothing is said. A slow machine
     // takes seconds for it.
-    s.guest.sh(&format!("echo 20 >{LIMIT}"))?;
+    s.guest.sh(&format!("echo 10 >{LIMIT}"))?;
     backend.tell("restart multi-queue-max-queues=1")?;
     backend.until("queues", |count| count == 1)?;
-    s.guest.sh("sleep 22")?;
+    s.guest.sh("sleep 12")?;
     ensure!(said(s, "has not come back")? == 0);
     s.guest.sh(&format!("echo 3 >{LIMIT}"))?;
     backend.kill()?;
