@@ -96,26 +96,21 @@ const fn disk(
     bytes: u32,
     depth: u32,
 ) -> Workload {
-    Workload {
+    rated(
         name,
         rate,
         unit,
-        fewer: false,
-        kind: Kind::Disk(Fio {
+        Kind::Disk(Fio {
             disk,
             rw,
             bytes,
             depth,
         }),
-    }
+    )
 }
 
-const fn network(
-    name: &'static str,
-    rate: &'static str,
-    unit: &'static str,
-    kind: Kind,
-) -> Workload {
+/// More of it is better.
+const fn rated(name: &'static str, rate: &'static str, unit: &'static str, kind: Kind) -> Workload {
     Workload {
         name,
         rate,
@@ -130,7 +125,7 @@ const fn tcp(name: &'static str, from_guest: bool, streams: u32) -> Workload {
         from_guest,
         streams,
     };
-    network(name, "Mbit/s", "MiB", kind)
+    rated(name, "Mbit/s", "MiB", kind)
 }
 
 /// All there are, in the order in which they run.
@@ -189,10 +184,10 @@ pub(crate) const ALL: &[Workload] = &[
     tcp("net-tx-4", true, 4),
     tcp("net-rx", false, 1),
     tcp("net-rx-4", false, 4),
-    network("net-udp", "packets/s", "packet", Kind::Datagrams),
-    network("net-rr", "round trips/s", "round trip", Kind::Echo),
-    network("net-guest", "Mbit/s", "MiB", Kind::Guest),
-    network("pktgen", "packets/s", "packet", Kind::Packets),
+    rated("net-udp", "packets/s", "packet", Kind::Datagrams),
+    rated("net-rr", "round trips/s", "round trip", Kind::Echo),
+    rated("net-guest", "Mbit/s", "MiB", Kind::Guest),
+    rated("pktgen", "packets/s", "packet", Kind::Packets),
     // The last: the guests are other domains afterwards.
     Workload {
         name: "resume",
