@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 packages=systemd,sysvinit-core,sysv-rc,initscripts,login,util-linux,util-linux-extra,mount,kmod,udev,procps,psmisc
-packages=$packages,iproute2,iputils-ping,netbase,nftables,wireguard-tools,ethtool,fio,iperf3,socat,openssl,xenstore-utils,e2fsprogs,fdisk
+packages=$packages,iproute2,iputils-ping,netbase,nftables,wireguard-tools,ethtool,fio,iperf3,socat,openssl,xenstore-utils,e2fsprogs,xfsprogs,fdisk
 packages=$packages,busybox-static
 out=$cache/images/domu-$(key "$images/domu.sh" "$images/lib.sh" "$images"/domu/*).ext4
 if [ ! -f "$out" ]; then

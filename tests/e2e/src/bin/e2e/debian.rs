@@ -4,7 +4,8 @@
 
 use crate::scene::Scene;
 use crate::{
-    clock, disk, folders, hotplug, multicast, offload, paths, queues, room, steering, store, xdp,
+    clock, disk, filesystems, folders, hotplug, multicast, offload, paths, queues, room, steering,
+    store, xdp,
 };
 use anyhow::{ensure, Result};
 use companion::{Console, Domain, BRIEF, LONG};
@@ -145,6 +146,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
     tests.extend(multicast::tests());
     tests.extend(paths::tests());
     tests.extend(disk::tests());
+    tests.extend(filesystems::tests());
     tests.extend(after);
     if !checking_kernel() {
         let stock: Test<Scene<'a>> = ("debian/kernel-is-stock", |s| {

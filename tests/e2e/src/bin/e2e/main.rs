@@ -8,6 +8,7 @@ mod clock;
 mod debian;
 mod disk;
 mod far;
+mod filesystems;
 mod folders;
 mod hostile;
 mod hotplug;
@@ -49,10 +50,11 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 32] = [
+const LONG: [&str; 33] = [
     "debian/any-state-in-any-order",
     "debian/streams-go-on-without-their-interface",
     "debian/disk-is-swapped-to-while-it-reconnects",
+    "debian/disk-with-xfs",
     "debian/folders-removed",
     "debian/multicast-all",
     "debian/multicast-answers",
