@@ -167,16 +167,13 @@ pub(crate) fn monotonic(guest: &Domain, seconds: u64) -> Result<()> {
     Ok(())
 }
 
-/// Threads on all CPUs sleep for a millisecond, again and again, and wake up.
+/// Threads on all CPUs sleep for a millisecond, again and again. How fast the machine is does not matter: a timer that is lost
+/// wakes nobody, and then there is no end to it.
 fn timers_run(guest: &Domain) -> Result<()> {
-    let said = guest.sh_for(&format!("{AGENT} sleepers 2 4"), LONG)?;
-    let fewest: u64 = said
-        .split_once("fewest ")
-        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
-        .with_context(|| format!("agent sleepers: {said}"))?;
-    // A timer that is lost wakes nobody; a slow machine wakes each of them hundreds of times.
-    ensure!(fewest >= 10, "{said}");
-    Ok(())
+    guest
+        .sh_for(&format!("{AGENT} sleepers 2 4"), LONG)
+        .context("timers are lost")
+        .map(drop)
 }
 
 /// A CPU goes and comes, `rounds` times, while others work; its timer comes with it.
