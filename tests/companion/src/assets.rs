@@ -138,16 +138,6 @@ impl Assets {
         self.make("domu.sh", &[])
     }
 
-    /// Disk of a machine that Debian was installed on.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be made.
-    pub fn installed_disk(&self) -> Result<PathBuf> {
-        let agent = self.agent()?;
-        self.make("disk.sh", &[self.release.as_ref(), agent.as_ref()])
-    }
-
     /// Initramfs of `dom0` or `domu`.
     ///
     /// # Errors

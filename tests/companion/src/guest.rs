@@ -91,9 +91,6 @@ pub struct GuestConfig {
     pub memory: u32,
     /// Whether it boots Debian from `xvda`. Without, it stays in its initramfs.
     pub root: bool,
-    /// Whether its root disk is an installed machine's, and SeaBIOS and GRUB boot what is on it: it has no initramfs, no
-    /// modules and no kernel arguments from here.
-    pub installed: bool,
     /// Folder with the modules under test.
     pub modules: Option<PathBuf>,
     /// Modules its initramfs loads, in this order.
@@ -125,7 +122,6 @@ impl GuestConfig {
             vcpus: 2,
             memory: 512,
             root: false,
-            installed: false,
             modules: None,
             load: Vec::new(),
             early: Vec::new(),
@@ -144,7 +140,7 @@ impl GuestConfig {
         format!("/run/companion/{name}.agent")
     }
 
-    /// Block device of its root disk, in dom0: a snapshot of the image.
+    /// Block device of its root disk, in dom0: a snapshot of the one image.
     pub fn root_device(&self) -> String {
         format!("/dev/mapper/{}-root", self.name)
     }
@@ -181,10 +177,8 @@ impl GuestConfig {
         let name = &self.name;
         let mut disks = Vec::new();
         if self.root {
-            // The firmware knows emulated disks only.
-            let script = if self.installed { "twin" } else { "block" };
             disks.push(format!(
-                "format=raw,vdev=xvda,access=rw,script=/run/companion/{script},target={}",
+                "format=raw,vdev=xvda,access=rw,script=/run/companion/block,target={}",
                 self.root_device()
             ));
         }
@@ -192,6 +186,9 @@ impl GuestConfig {
         let vifs: Vec<String> = self.vifs.iter().map(Vif::spec).collect();
         let mut lines = vec![
             format!("name = \"{name}\""),
+            format!("kernel = \"{shared}/vmlinuz\""),
+            format!("ramdisk = \"{shared}/{name}.cpio\""),
+            format!("cmdline = \"{}\"", self.command_line()),
             format!("memory = {}", self.memory),
             format!("vcpus = {}", self.vcpus),
             format!("disk = {}", list(&disks)),
@@ -203,13 +200,6 @@ impl GuestConfig {
             // Xen intercepts RDTSC otherwise, and the emulated CPU reports RDTSCP as RDTSC.
             "tsc_mode = \"native\"".into(),
         ];
-        if self.installed {
-            lines.push("boot = \"c\"".into());
-        } else {
-            lines.push(format!("kernel = \"{shared}/vmlinuz\""));
-            lines.push(format!("ramdisk = \"{shared}/{name}.cpio\""));
-            lines.push(format!("cmdline = \"{}\"", self.command_line()));
-        }
         match self.kind {
             Kind::Pvh => lines.push("type = \"pvh\"".into()),
             Kind::Hvm => {
@@ -258,17 +248,6 @@ mod tests {
         let second = xl.find("vdev=xvdb").expect("second disk");
         assert!(first < second);
         assert!(xl.contains("oxen.root=xvda"));
-    }
-
-    #[test]
-    fn an_installed_guest_boots_from_its_disk() {
-        let mut config = GuestConfig::new("g");
-        config.root = true;
-        assert!(!config.xl("/c").contains("\nboot = "));
-        config.installed = true;
-        let xl = config.xl("/c");
-        assert!(xl.contains("\nboot = \"c\"") && xl.contains("script=/run/companion/twin"));
-        assert!(!xl.contains("kernel") && !xl.contains("ramdisk"));
     }
 
     #[test]

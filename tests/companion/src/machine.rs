@@ -30,8 +30,6 @@ pub struct Options {
     pub memory: u32,
     /// More words for Xen's command line.
     pub xen_args: String,
-    /// Whether it has the disk that an installed guest boots from.
-    pub installed: bool,
 }
 
 impl Default for Options {
@@ -40,7 +38,6 @@ impl Default for Options {
             name: "companion".into(),
             memory: 4096,
             xen_args: String::new(),
-            installed: false,
         }
     }
 }
@@ -90,10 +87,6 @@ impl Companion {
         let xen = assets.xen()?;
         let dom0_disk = assets.dom0_disk()?;
         let guest_disk = assets.guest_disk()?;
-        let installed_disk = options
-            .installed
-            .then(|| assets.installed_disk())
-            .transpose()?;
         let initramfs = assets.initramfs("dom0")?;
         let guest_kernel = assets.guest_kernel()?;
 
@@ -151,10 +144,7 @@ impl Companion {
                 escaped(&kernel),
                 escaped(&initramfs)
             ));
-        // In dom0 they are vda, vdb and vdc.
-        let mut disks = vec![("dom0", &dom0_disk), ("guest", &guest_disk)];
-        disks.extend(installed_disk.iter().map(|disk| ("installed", disk)));
-        for (id, disk) in disks {
+        for (id, disk) in [("dom0", &dom0_disk), ("guest", &guest_disk)] {
             qemu.arg("-drive").arg(format!(
                 "file={},format=raw,if=none,id={id},snapshot=on,cache=unsafe",
                 escaped(disk)
@@ -263,27 +253,19 @@ impl Companion {
     pub fn create(&self, config: &GuestConfig) -> Result<Option<Domain>> {
         let name = &config.name;
         let shared = self.shared();
-        if !config.installed {
-            Ramdisk {
-                assets: &self.assets,
-                modules: config.modules.as_deref(),
-            }
-            .write(&shared.join(format!("{name}.cpio")))?;
+        Ramdisk {
+            assets: &self.assets,
+            modules: config.modules.as_deref(),
         }
+        .write(&shared.join(format!("{name}.cpio")))?;
         fs::write(shared.join(format!("{name}.cfg")), config.xl(SHARED))?;
         let mut prepare = String::from("set -e\n");
-        if config.installed {
-            prepare.push_str(
-                "[ -b /dev/vdc ] || { echo 'this companion has no disk of an installed guest: stop it, and start it with --installed' >&2; exit 1; }\n",
-            );
-        }
         if config.root {
-            let origin = if config.installed { "vdc" } else { "vdb" };
             prepare.push_str(&format!(
                 "truncate -s 0 /var/lib/companion/{name}.cow\n\
                  truncate -s 1500M /var/lib/companion/{name}.cow\n\
                  loop=$(losetup -f --show /var/lib/companion/{name}.cow)\n\
-                 echo \"0 $(blockdev --getsz /dev/{origin}) snapshot /dev/{origin} $loop N 8\" | \
+                 echo \"0 $(blockdev --getsz /dev/vdb) snapshot /dev/vdb $loop N 8\" | \
                  dmsetup create --noudevsync {name}-root\n\
                  dmsetup mknodes {name}-root\n"
             ));

@@ -39,9 +39,6 @@ enum Action {
         /// More words for Xen's command line.
         #[arg(long, default_value = "", allow_hyphen_values = true)]
         xen_args: String,
-        /// With the disk of a machine that Debian was installed on.
-        #[arg(long)]
-        installed: bool,
     },
     /// Ends the machine.
     Stop,
@@ -97,9 +94,6 @@ struct Create {
     /// A network interface on bridge xenbr0 or xenbr1.
     #[arg(long)]
     vif: Vec<String>,
-    /// Boots the installed machine's disk, by SeaBIOS and GRUB (a companion that was started with --installed has it).
-    #[arg(long)]
-    installed: bool,
     /// More kernel arguments.
     #[arg(long, default_value = "")]
     extra: String,
@@ -126,8 +120,7 @@ impl Create {
         config.kind = if self.pvh { Kind::Pvh } else { Kind::Hvm };
         config.vcpus = self.vcpus;
         config.memory = self.memory;
-        config.root = self.root || self.installed;
-        config.installed = self.installed;
+        config.root = self.root;
         config.modules = self.modules;
         config.load = self.load;
         config.early = self.early;
@@ -170,16 +163,11 @@ fn act(cli: Cli) -> Result<u8> {
     cli.patience.set();
     let machine = || Companion::attach(&cli.name);
     match cli.command {
-        Action::Start {
-            memory,
-            xen_args,
-            installed,
-        } => {
+        Action::Start { memory, xen_args } => {
             Companion::ensure(&Options {
                 name: cli.name,
                 memory,
                 xen_args,
-                installed,
             })?;
         }
         Action::Stop => machine()?.stop(),

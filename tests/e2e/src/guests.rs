@@ -76,17 +76,6 @@ pub fn life(name: &str) -> GuestConfig {
     config
 }
 
-/// A Debian as people have it: SeaBIOS and GRUB boot what is on its disk, and it starts again when it reboots.
-pub fn installed(name: &str) -> GuestConfig {
-    let mut config = GuestConfig::new(name);
-    config.memory *= 2;
-    config.root = true;
-    config.installed = true;
-    config.vifs = vec![Vif::new(5, "xenbr0")];
-    config.lines = vec!["on_reboot = \"restart\"".into()];
-    config
-}
-
 /// An initramfs in which the toolstack's requests are heard; kept when it ends, so that the reason can be seen.
 pub fn ending(name: &str) -> GuestConfig {
     let mut config = ours(name);

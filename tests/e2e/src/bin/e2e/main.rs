@@ -12,7 +12,6 @@ mod filesystems;
 mod folders;
 mod hostile;
 mod hotplug;
-mod installed;
 mod kexec;
 mod life;
 mod multicast;
@@ -95,7 +94,6 @@ fn run(settings: &Settings) -> Result<bool> {
     let paths = paths::tests();
     let (debian, bare, kexec) = (debian::tests(), bare::tests(), kexec::tests());
     let (mut hostile, tools) = (hostile::tests(), tools::tests());
-    let installed = installed::tests();
     let all: Vec<&'static str> = names(&refusals::WITHOUT_XEN)
         .chain(names(&debian))
         .chain(names(&bare))
@@ -107,14 +105,13 @@ fn run(settings: &Settings) -> Result<bool> {
         .chain(names(&hostile))
         .chain(names(&tools))
         .chain(names(&refusals::with_c_support()))
-        .chain(names(&installed))
         .chain(names(&refusals::OTHER_KIND))
         .collect();
     if settings.list {
         println!("{}", all.join("\n"));
         return Ok(true);
     }
-    let mut left_out = if settings.is_long() {
+    let left_out = if settings.is_long() {
         Vec::new()
     } else {
         LONG.iter()
@@ -123,15 +120,10 @@ fn run(settings: &Settings) -> Result<bool> {
             .chain(names(&paths))
             .collect()
     };
-    // GRUB takes minutes to read a kernel here: only when it is asked for.
-    left_out.extend(names(&installed));
     let mut words = settings.words.clone();
     if names(&hostile).any(|name| words.iter().any(|word| name.contains(word.as_str()))) {
         // The others of that guest stand on it.
         words.push("hostile/bystanders".into());
-    }
-    if names(&installed).any(|name| words.iter().any(|word| name.contains(word.as_str()))) {
-        words.push("installed/".into());
     }
     // A boot costs a minute.
     hostile.extend(tools);
@@ -142,7 +134,6 @@ fn run(settings: &Settings) -> Result<bool> {
     progress("end-to-end suite: 20 to 60 minutes under emulation");
     let options = Options {
         name: settings.companion.clone(),
-        installed: suite.wants_any(&installed),
         ..Options::default()
     };
     let found = Companion::is_running(&options.name);
@@ -183,8 +174,6 @@ fn run(settings: &Settings) -> Result<bool> {
                 &hostile,
             );
             refusals::on_xen(&mut suite, &machine, settings);
-            // The last: it makes the modules anew, as they are packed.
-            installed::on_xen(&mut suite, &machine);
             if !found {
                 machine.stop();
             }
