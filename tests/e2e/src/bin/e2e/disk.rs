@@ -11,13 +11,13 @@ use e2e::check;
 use e2e::suite::Test;
 
 /// The disk of our own backend: xvdg.
-const NUMBER: u32 = 51808;
+pub(crate) const NUMBER: u32 = 51808;
 
 /// The first number of the format that has room for more disks.
 const EXTENDED: u32 = 1 << 28;
 
 /// Its data.
-const FILE: &str = "/var/lib/companion/disk.img";
+pub(crate) const FILE: &str = "/var/lib/companion/disk.img";
 
 pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
     vec![

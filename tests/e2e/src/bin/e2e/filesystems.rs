@@ -2,18 +2,13 @@
 
 //! What becomes of a file system when its disk grows or shrinks, has large sectors, hangs as it is looked at first, or goes.
 
+use crate::disk::{FILE, NUMBER};
 use crate::scene::Scene;
 use anyhow::{ensure, Context, Result};
 use companion::{Disk, BRIEF, LONG};
 use e2e::backend::{self, Backend};
 use e2e::suite::Test;
 use e2e::{check, checking_kernel};
-
-/// The disk of our own backend: xvdg.
-const NUMBER: u32 = 51808;
-
-/// Its data.
-const FILE: &str = "/var/lib/companion/disk.img";
 
 /// The address of an interface that comes meanwhile.
 const MAC: &str = "00:16:3e:77:08:01";
