@@ -3,11 +3,11 @@
 //! Everything a companion is made of, as files: made by the scripts in `tests/images`, found in
 //! the cache the next time.
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -189,15 +189,33 @@ pub struct Ramdisk<'a> {
 }
 
 impl Ramdisk<'_> {
-    /// Writes it to `out`.
+    /// Writes it to `out`, compressed: firmware reads it byte by byte through a port, and each byte leaves the guest.
     ///
     /// # Errors
     ///
     /// When the modules cannot be read or the archive not be written.
     pub fn write(&self, out: &Path) -> Result<()> {
+        let file = File::create(out).with_context(|| format!("{}", out.display()))?;
+        let mut zstd = Command::new("zstd")
+            .args(["-q", "-9"])
+            .stdin(Stdio::piped())
+            .stdout(file)
+            .spawn()
+            .context("zstd cannot be run")?;
+        let packed = match zstd.stdin.take() {
+            Some(mut archive) => self.pack(&mut archive),
+            None => Ok(()),
+        };
+        let status = zstd.wait()?;
+        packed?;
+        ensure!(status.success(), "zstd failed, see above");
+        Ok(())
+    }
+
+    /// The archive as it is: two, one after the other.
+    fn pack(&self, archive: &mut impl Write) -> Result<()> {
         let base = self.assets.initramfs("domu")?;
-        let mut file = File::create(out).with_context(|| format!("{}", out.display()))?;
-        io::copy(&mut File::open(&base)?, &mut file)?;
+        io::copy(&mut File::open(&base)?, archive)?;
         let Some(modules) = self.modules else {
             return Ok(());
         };
@@ -230,7 +248,7 @@ impl Ramdisk<'_> {
         if !output.status.success() {
             bail!("the modules cannot be packed into an initramfs, see above");
         }
-        io::copy(&mut output.stdout.as_slice(), &mut file)?;
+        archive.write_all(&output.stdout)?;
         Ok(())
     }
 }

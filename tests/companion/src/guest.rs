@@ -212,7 +212,8 @@ impl GuestConfig {
                     "device_model_args_hvm = {}",
                     list(&[
                         "-device".into(),
-                        "virtio-serial-pci,id=agents".into(),
+                        // Room for the console and the agent: each port more is two queues to set up.
+                        "virtio-serial-pci,id=agents,max_ports=2".into(),
                         "-chardev".into(),
                         format!("socket,id=agent,path={agent},server=on,wait=off"),
                         "-device".into(),
