@@ -39,6 +39,7 @@ tools:
 	@scripts/sdk root >/dev/null
 	@[ -x build/host/debug/e2e ] || echo "oxen: building the companion (two minutes the first time)" >&2
 	@scripts/in-root cargo build -q --locked -p backend -p companion -p e2e
+	@scripts/in-root tests/agent/build >/dev/null
 	@scripts/in-root tests/xenlibs/build build/host/debug/xenlibs
 
 soak:

@@ -29,7 +29,7 @@ impl Assets {
         let home = env::var("HOME").unwrap_or_else(|_| "/root".into());
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         Assets {
-            scripts: Path::new(env!("CARGO_MANIFEST_DIR")).join("../images"),
+            scripts: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
             cache: set("OXEN_CACHE")
                 .map_or_else(|| Path::new(&home).join(".cache/oxen"), Into::into),
             release: set("KERNEL").unwrap_or_else(|| DEFAULT_KERNEL.into()),
@@ -53,10 +53,10 @@ impl Assets {
             .env("OXEN_CACHE", &self.cache)
             .stderr(Stdio::inherit())
             .output()
-            .with_context(|| format!("tests/images/{script} cannot be run"))?;
+            .with_context(|| format!("tests/{script} cannot be run"))?;
         let path = String::from_utf8_lossy(&output.stdout).trim().to_string();
         if !output.status.success() || path.is_empty() {
-            bail!("tests/images/{script} failed, see above");
+            bail!("tests/{script} failed, see above");
         }
         Ok(path.into())
     }
@@ -67,7 +67,7 @@ impl Assets {
     ///
     /// When Debian's packages cannot be had.
     pub fn kernel(&self) -> Result<PathBuf> {
-        self.make("kernel.sh", &[self.release.as_ref()])
+        self.make("images/kernel.sh", &[self.release.as_ref()])
     }
 
     /// The hypervisor: `XEN`, or Debian's.
@@ -78,7 +78,7 @@ impl Assets {
     pub fn xen(&self) -> Result<PathBuf> {
         match env::var_os("XEN").filter(|path| !path.is_empty()) {
             Some(path) => Ok(path.into()),
-            None => self.make("xen.sh", &[]),
+            None => self.make("images/xen.sh", &[]),
         }
     }
 
@@ -126,7 +126,7 @@ impl Assets {
     ///
     /// When it cannot be made.
     pub fn dom0_disk(&self) -> Result<PathBuf> {
-        self.make("dom0.sh", &[])
+        self.make("images/dom0.sh", &[])
     }
 
     /// Root disk of the guests.
@@ -135,7 +135,7 @@ impl Assets {
     ///
     /// When it cannot be made.
     pub fn guest_disk(&self) -> Result<PathBuf> {
-        self.make("domu.sh", &[])
+        self.make("images/domu.sh", &[])
     }
 
     /// Initramfs of `dom0` or `domu`.
@@ -156,27 +156,12 @@ impl Assets {
             agent.as_ref(),
             folder.as_ref(),
         ];
-        self.make("initramfs.sh", &args)
+        self.make("images/initramfs.sh", &args)
     }
 
-    /// The agent's program, linked statically: it runs where there is no C library.
+    /// The agent's program.
     fn agent(&self) -> Result<PathBuf> {
-        // Not in the cache: Cargo would take another checkout's program for this one's.
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../build/agent");
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/Cargo.toml");
-        let status = Command::new("cargo")
-            .args(["build", "--quiet", "--release", "--locked"])
-            .args(["--target", "x86_64-unknown-linux-gnu", "--manifest-path"])
-            .arg(&manifest)
-            .arg("--target-dir")
-            .arg(&target)
-            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols")
-            .status()
-            .context("cargo cannot be run: use the companion inside the trixie root")?;
-        if !status.success() {
-            bail!("the test agent does not build, see above");
-        }
-        Ok(target.join("x86_64-unknown-linux-gnu/release/agent"))
+        self.make("agent/build", &[])
     }
 }
 
