@@ -4,15 +4,20 @@
 ##                       test tools; FILTER= for some
 ## make asan             those of abi with AddressSanitizer; FILTER= for some
 ## make coverage         the same, and the lines of abi that they run, with a floor
+## make models           what `coverage` leaves out of `host-test`: memory models, and the tests of the test tools
 ##
 
-TEST_STEPS += host-test coverage
+TEST_STEPS += models coverage
 
-.PHONY: host-test coverage asan
+.PHONY: host-test models coverage asan
 
 host-test:
 	@scripts/sdk root >/dev/null
 	@scripts/in-root tests/host/run $(FILTER)
+
+models:
+	@scripts/sdk root >/dev/null
+	@scripts/in-root tests/host/run --rest $(FILTER)
 
 coverage:
 	@scripts/sdk root >/dev/null

@@ -30,7 +30,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("life/sysrq", |s| sysrq(s)),
         ("life/unload-takes-features-back", |s| unload(s)),
         ("life/dmesg-clean", |s| check::dmesg_is_clean(&s.guest)),
-        ("life/xl-reboot-then-shutdown", |s| reboot_then_shutdown(s)),
+        ("life/xl-shutdown", |s| shutdown(s)),
     ];
     // Before the log is looked at, and the guest ends.
     tests.splice(3..3, balloon::tests());
@@ -78,6 +78,7 @@ pub(crate) fn ends() -> Vec<Test<Companion>> {
                 machine.dom0().sh(&ask).map(drop)
             })
         }),
+        ("ending/xl-reboot-then-shutdown", reboot_then_shutdown),
     ];
     if has_watchdogs() {
         tests.push(("ending/watchdog-that-nobody-sets", |machine| {
@@ -246,34 +247,50 @@ fn unload(s: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `xl reboot`, and the guest is back by itself, as another domain; then `xl shutdown`, and it is gone.
-fn reboot_then_shutdown(s: &Scene<'_>) -> Result<()> {
+/// `xl shutdown`, and the guest is gone.
+fn shutdown(s: &Scene<'_>) -> Result<()> {
     // Not `s.dom0()`: the guest ends on purpose.
-    let (dom0, name) = (s.machine.dom0(), s.name());
-    let first = check::domid(dom0, name)?;
-    dom0.sh(&format!("xl reboot {name}"))?;
+    shut_down(s.machine.dom0(), s.name())
+}
+
+fn shut_down(dom0: &Domain, name: &str) -> Result<()> {
+    let id = check::domid(dom0, name)?;
+    dom0.sh(&format!("xl shutdown {name}"))?;
+    dom0.until(&format!("! xl domname {id} 2>/dev/null"), LONG)?;
+    no_triple_fault(dom0, id)
+}
+
+/// Xen takes a triple fault for a reboot, too.
+fn no_triple_fault(dom0: &Domain, id: u32) -> Result<()> {
+    dom0.sh(&format!("! xl dmesg | grep 'd{id}v[0-9]* Triple fault'"))?;
+    Ok(())
+}
+
+/// `xl reboot`, and the guest is back by itself, as another domain; then `xl shutdown`, and it is gone.
+fn reboot_then_shutdown(machine: &Companion) -> Result<()> {
+    let guest = machine
+        .create(&guests::life(ENDING))?
+        .context("it was not waited for")?;
+    let dom0 = machine.dom0();
+    let first = check::domid(dom0, ENDING)?;
+    guest.close();
+    dom0.sh(&format!("xl reboot {ENDING}"))?;
     dom0.until(
-        &format!("id=$(xl domid {name}) && [ $id -gt {first} ]"),
+        &format!("id=$(xl domid {ENDING}) && [ $id -gt {first} ]"),
         LONG,
     )?;
-    // Xen takes a triple fault for a reboot, too.
-    dom0.sh(&format!("! xl dmesg | grep 'd{first}v[0-9]* Triple fault'"))?;
-    let second = check::domid(dom0, name)?;
+    no_triple_fault(dom0, first)?;
+    let second = check::domid(dom0, ENDING)?;
     // Paused until all of it is there, the agent's socket too.
     dom0.until(
         &format!("xl list {second} | tail -n 1 | awk '{{ print $5 }}' | grep -qv p"),
         LONG,
     )?;
-    let guest = s.machine.guest(name, LONG / 2)?;
+    let guest = machine.guest(ENDING, LONG / 2)?;
     guest.until("[ -d /sys/module/oxen_control ]", BRIEF)?;
-    features(dom0, name, "1")?;
+    features(dom0, ENDING, "1")?;
     guest.close();
-    dom0.sh(&format!("xl shutdown {name}"))?;
-    dom0.until(&format!("! xl domname {second} 2>/dev/null"), LONG)?;
-    dom0.sh(&format!(
-        "! xl dmesg | grep 'd{second}v[0-9]* Triple fault'"
-    ))?;
-    Ok(())
+    shut_down(dom0, ENDING)
 }
 
 /// Boots a guest, has it end by `by`, and looks whether Xen was told `reason`.

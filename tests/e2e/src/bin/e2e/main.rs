@@ -50,21 +50,25 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 33] = [
+const LONG: [&str; 39] = [
     "debian/any-state-in-any-order",
+    "debian/block-attach-detach",
     "debian/streams-go-on-without-their-interface",
     "debian/disk-is-swapped-to-while-it-reconnects",
     "debian/disk-with-xfs",
     "debian/folders-removed",
     "debian/multicast-all",
     "debian/multicast-answers",
+    "debian/multicast-filtered",
     "debian/multicast-many",
     "debian/multicast-reconnect",
     "debian/multicast-under-load",
     "debian/multicast-unload",
+    "debian/network-attach-detach",
     "debian/time-reload",
     "debian/xdp-other-backends",
     "debian/xdp-under-load",
+    "bare/two-level-events",
     "bare/upcall-callback",
     "bare/upcall-intx",
     "bare/upcall-vector",
@@ -78,11 +82,13 @@ const LONG: [&str; 33] = [
     "ending/crash-on-request",
     "ending/no-program-to-power-off",
     "ending/watchdog-that-nobody-sets",
+    "ending/xl-reboot-then-shutdown",
     "large/fill",
     "suspend/checkpoint",
     "suspend/save-and-restore",
     "suspend/migrate",
     "suspend/pause",
+    "suspend/refused-by-a-layer",
     "tools/vchan-two-guests",
 ];
 
