@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The only process of a KUnit run: loads the modules in /modules in the order of their
- * names, which runs their suites, unloads them again, looks for leaks, and resets the machine.
+ * names, which runs their suites, unloads them again, looks for leaks, and powers off.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,6 +16,11 @@
 
 #define LEAKS "/sys/kernel/debug/kmemleak"
 
+/* The kernel's log, not the console: there a line of ours could begin within one of KUnit's. */
+static int kmsg = -1;
+
+#define say(...) dprintf(kmsg, "kunit: " __VA_ARGS__)
+
 static void name_of(const char *file, char *name, size_t size)
 {
 	/* 10-oxen_xen_core.ko is the module oxen_xen_core. */
@@ -28,7 +33,7 @@ static void leaks(const char *command)
 	int fd = open(LEAKS, O_WRONLY);
 
 	if (fd < 0 || write(fd, command, strlen(command)) < 0)
-		printf("kunit: no leak check: %m\n");
+		say("no leak check: %m\n");
 	close(fd);
 }
 
@@ -47,7 +52,8 @@ int main(void)
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sys", "/sys", "sysfs", 0, NULL);
 	mount("debug", "/sys/kernel/debug", "debugfs", 0, NULL);
-	setlinebuf(stdout);
+	mount("dev", "/dev", "devtmpfs", 0, NULL);
+	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	count = scandir("/modules", &list, visible, alphasort);
 	/* What the boot left behind is not ours. */
 	leaks("scan");
@@ -57,15 +63,15 @@ int main(void)
 		name_of(list[i]->d_name, name, sizeof(name));
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (syscall(SYS_finit_module, fd, "", 0) != 0)
-			printf("kunit: %s does not load: %m\n", name);
+			say("%s does not load: %m\n", name);
 		else
-			printf("kunit: %s loaded\n", name);
+			say("%s loaded\n", name);
 		close(fd);
 	}
 	for (i = count - 1; i >= 0; i--) {
 		name_of(list[i]->d_name, name, sizeof(name));
 		if (syscall(SYS_delete_module, name, O_NONBLOCK) != 0 && errno != ENOENT)
-			printf("kunit: %s does not unload: %m\n", name);
+			say("%s does not unload: %m\n", name);
 	}
 	/* A leak shows only after five seconds, and twice is surer. */
 	sleep(6);
@@ -73,11 +79,9 @@ int main(void)
 	leaks("scan");
 	file = fopen(LEAKS, "r");
 	while (file && fgets(line, sizeof(line), file))
-		printf("kunit: leak: %s", line);
-	printf("kunit: end\n");
-	fflush(stdout);
+		say("leak: %s", line);
+	say("end\n");
 	sync();
-	/* QEMU ends at a reset; there is no ACPI to power off with. */
-	reboot(RB_AUTOBOOT);
+	reboot(RB_POWER_OFF);
 	return 1;
 }
