@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Everything a companion is made of, as files: made by the scripts in `tests/images`, found in
+//! Everything a companion is made of, as files: made by the scripts in `tests`, found in
 //! the cache the next time.
 
 use anyhow::{bail, ensure, Context, Result};
@@ -174,7 +174,7 @@ pub struct Ramdisk<'a> {
 }
 
 impl Ramdisk<'_> {
-    /// Writes it to `out`, compressed: firmware reads it byte by byte through a port, and each byte leaves the guest.
+    /// Writes it to `out`, compressed.
     ///
     /// # Errors
     ///
