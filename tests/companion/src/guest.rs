@@ -103,6 +103,8 @@ pub struct GuestConfig {
     pub vifs: Vec<Vif>,
     /// Whether the kernel's own Xen support is kept off.
     pub nopv: bool,
+    /// Whether it has an HPET, as is Xen's default.
+    pub hpet: bool,
     /// More kernel arguments.
     pub extra: String,
     /// More lines for the xl configuration.
@@ -128,6 +130,7 @@ impl GuestConfig {
             disks: Vec::new(),
             vifs: Vec::new(),
             nopv: true,
+            hpet: true,
             extra: String::new(),
             lines: Vec::new(),
             paused: false,
@@ -207,6 +210,9 @@ impl GuestConfig {
                 lines.push("type = \"hvm\"".into());
                 lines.push("vga = \"none\"".into());
                 lines.push("vnc = 0".into());
+                if !self.hpet {
+                    lines.push("hpet = 0".into());
+                }
                 lines.push(format!("serial = \"file:/run/companion/{name}.serial\""));
                 lines.push(format!(
                     "device_model_args_hvm = {}",
@@ -257,5 +263,13 @@ mod tests {
         assert!(config.xl("/c").contains("virtserialport"));
         config.kind = Kind::Pvh;
         assert!(!config.xl("/c").contains("device_model"));
+    }
+
+    #[test]
+    fn the_hpet_is_left_to_xl_unless_it_is_unwanted() {
+        let mut config = GuestConfig::new("g");
+        assert!(!config.xl("/c").contains("hpet"));
+        config.hpet = false;
+        assert!(config.xl("/c").contains("hpet = 0"));
     }
 }
