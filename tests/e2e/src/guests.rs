@@ -20,13 +20,21 @@ fn ours(name: &str) -> GuestConfig {
 }
 
 /// Debian with its root disk, network and console on Oxen: three disks (and one that may only be
-/// read), two network interfaces. It has the HPET that Xen gives by default.
+/// read), two network interfaces. It has the HPET that Xen gives by default. Of our modules its initramfs asks for
+/// what it has devices for, and for the one for programs; the others come with them.
 pub fn debian(name: &str) -> GuestConfig {
     let mut config = ours(name);
     config.hpet = true;
     config.memory += 256;
     config.root = true;
-    config.load = MODULES.map(String::from).into();
+    config.load = [
+        "oxen_console",
+        "oxen_blkfront",
+        "oxen_netfront",
+        "oxen_userdev",
+    ]
+    .map(String::from)
+    .into();
     config.disks = vec![
         Disk::new("xvdb", 256),
         Disk::new("xvdc", 128),

@@ -48,10 +48,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         tests.push(("bare/nothing-leaked", |s| check::nothing_leaked(&s.guest)));
     }
     tests.push(("bare/dmesg-clean", |s| check::dmesg_is_clean(&s.guest)));
-    tests.push(("bare/destroy", |s| {
-        s.guest.close();
-        s.machine.destroy(s.name())
-    }));
+    tests.push(("bare/destroy-while-connected", destroy));
     tests
 }
 
@@ -68,6 +65,25 @@ fn ready(guest: &Domain) -> Result<()> {
 /// Takes the driver of the disk's emulated twin away.
 const TWIN_OFF: &str =
     "for m in sd_mod ata_piix; do [ ! -d /sys/module/$m ] || /sbin/modprobe -r $m; done";
+
+/// The guest's end, with a disk and an interface in use, leaves nothing in dom0.
+fn destroy(s: &Scene<'_>) -> Result<()> {
+    ready(&s.guest)?;
+    disk_and_network(&s.guest)?;
+    // Not `s.dom0()`: the guest ends on purpose.
+    let dom0 = s.machine.dom0();
+    let id = check::domid(dom0, s.name())?;
+    s.guest.close();
+    dom0.sh_for(&format!("xl destroy {}", s.name()), LONG)?;
+    dom0.until(
+        &format!(
+            "! xl domname {id} 2>/dev/null && ! xenstore-ls -f /local/domain/0/backend | grep /{id}/ && \
+             ! ls /sys/bus/xen-backend/devices | grep -e '-{id}-'"
+        ),
+        BRIEF,
+    )?;
+    Ok(())
+}
 
 /// The same checksum over and over on both CPUs, with no module of ours: when this fails, the
 /// machine below is at fault, and what else fails means nothing.

@@ -134,10 +134,6 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
             no_deferred_grants(&s.guest)
         }),
         ("debian/dmesg-clean", |s| check::dmesg_is_clean(&s.guest)),
-        ("debian/detach-by-destroy", |s| {
-            s.guest.close();
-            s.machine.destroy(s.name())
-        }),
     ];
     let at = tests
         .iter()

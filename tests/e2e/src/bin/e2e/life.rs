@@ -3,14 +3,12 @@
 //! How guests end: as the toolstack asks, by themselves, or in a crash, and that Xen is told which it was.
 
 use crate::balloon;
-use crate::scene::{self, Scene};
-use crate::settings::Settings;
+use crate::scene::Scene;
 use anyhow::{ensure, Context, Result};
 use companion::{Companion, Domain, GuestConfig, BRIEF, LONG};
 use e2e::suite::{Suite, Test};
 use e2e::{check, checking_kernel, guests};
 
-const LIFE: &str = "life";
 const ENDING: &str = "ending";
 
 /// Reasons for which a domain stops, as Xen's `sched.h` has them and `xl list -v` shows them.
@@ -19,7 +17,7 @@ const REBOOT: u32 = 1;
 const CRASH: u32 = 3;
 const WATCHDOG: u32 = 4;
 
-/// Tests in a guest that lives on; the last ends it.
+/// Tests in a guest that lives on, Debian with a console; the last ends it.
 pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
     let mut tests: Vec<Test<Scene<'a>>> = vec![
         ("life/comes-with-the-disk", |s| {
@@ -91,9 +89,8 @@ pub(crate) fn ends() -> Vec<Test<Companion>> {
     tests
 }
 
-/// Runs them all.
-pub(crate) fn on_xen(suite: &mut Suite, machine: &Companion, settings: &Settings) {
-    scene::run(suite, machine, settings, &guests::life(LIFE), &tests());
+/// Runs those with guests of their own.
+pub(crate) fn on_xen(suite: &mut Suite, machine: &Companion) {
     let ends = ends().into_iter().map(|test| (ENDING, test));
     let sizes = balloon::OWN.into_iter().map(|test| (balloon::LARGE, test));
     for (guest, test) in ends.chain(sizes) {

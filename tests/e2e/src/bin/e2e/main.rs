@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 39] = [
+const LONG: [&str; 40] = [
     "debian/any-state-in-any-order",
     "debian/block-attach-detach",
     "debian/streams-go-on-without-their-interface",
@@ -90,6 +90,7 @@ const LONG: [&str; 39] = [
     "suspend/pause",
     "suspend/refused-by-a-layer",
     "tools/vchan-two-guests",
+    "refusal/pvh",
 ];
 
 fn names<S>(tests: &[Test<S>]) -> impl Iterator<Item = &'static str> + '_ {
@@ -98,12 +99,13 @@ fn names<S>(tests: &[Test<S>]) -> impl Iterator<Item = &'static str> + '_ {
 
 fn run(settings: &Settings) -> Result<bool> {
     let paths = paths::tests();
-    let (debian, bare, kexec) = (debian::tests(), bare::tests(), kexec::tests());
+    let (mut debian, bare, kexec) = (debian::tests(), bare::tests(), kexec::tests());
+    // A boot costs a minute.
+    debian.extend(life::tests());
     let (mut hostile, tools) = (hostile::tests(), tools::tests());
     let all: Vec<&'static str> = names(&refusals::WITHOUT_XEN)
         .chain(names(&debian))
         .chain(names(&bare))
-        .chain(names(&life::tests()))
         .chain(names(&life::ends()))
         .chain(names(&balloon::OWN))
         .chain(names(&suspend::tests()))
@@ -131,7 +133,6 @@ fn run(settings: &Settings) -> Result<bool> {
         // The others of that guest stand on it.
         words.push("hostile/bystanders".into());
     }
-    // A boot costs a minute.
     hostile.extend(tools);
     let mut suite = Suite::new(words, &all, &left_out)?.until(settings.end());
     if settings.check {
@@ -163,7 +164,7 @@ fn run(settings: &Settings) -> Result<bool> {
                 &debian,
             );
             scene::run(&mut suite, &machine, settings, &guests::bare("bare"), &bare);
-            life::on_xen(&mut suite, &machine, settings);
+            life::on_xen(&mut suite, &machine);
             suspend::on_xen(&mut suite, &machine, settings);
             scene::run(
                 &mut suite,
