@@ -9,7 +9,7 @@ use companion::{Disk, GuestConfig, Kind, Vif};
 fn ours(name: &str) -> GuestConfig {
     let mut config = GuestConfig::new(name);
     config.modules = Some(crate::modules());
-    // Half of a boot's exits read the time. The checking kernel has no other clock.
+    // Half of the exits of a boot read the time, from the HPET if there is one. The checking kernel has no other clock.
     config.hpet = crate::checking_kernel();
     if crate::checking_kernel() {
         config.memory *= 2;

@@ -73,15 +73,19 @@ fn destroy(s: &Scene<'_>) -> Result<()> {
     // Not `s.dom0()`: the guest ends on purpose.
     let dom0 = s.machine.dom0();
     let id = check::domid(dom0, s.name())?;
+    let traces = [
+        format!("xl domname {id}"),
+        format!("xenstore-ls -f /local/domain/0/backend | grep /{id}/"),
+        format!("ls /sys/bus/xen-backend/devices | grep -e -{id}-"),
+    ];
+    for trace in &traces {
+        dom0.sh(trace)?;
+    }
     s.guest.close();
     dom0.sh_for(&format!("xl destroy {}", s.name()), LONG)?;
-    dom0.until(
-        &format!(
-            "! xl domname {id} 2>/dev/null && ! xenstore-ls -f /local/domain/0/backend | grep /{id}/ && \
-             ! ls /sys/bus/xen-backend/devices | grep -e '-{id}-'"
-        ),
-        BRIEF,
-    )?;
+    for trace in &traces {
+        dom0.until(&format!("! {trace}"), BRIEF)?;
+    }
     Ok(())
 }
 
