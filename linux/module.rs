@@ -40,7 +40,7 @@ macro_rules! load_around {
         const _: () = {
             const TEXT: &str = concat!("softdep=pre: ", $before, " post: ", $after, "\0");
             #[link_section = ".modinfo"]
-            #[used]
+            #[used(compiler)]
             static MODINFO: [u8; TEXT.len()] = $crate::module::param::modinfo(TEXT);
         };
     };

@@ -31,6 +31,7 @@ pub(crate) struct Xen {
 
 static FOUND: SetOnce<Xen> = SetOnce::new();
 
+#[allow(unused_unsafe, reason = "newer compilers have it as a safe function")]
 fn leaf(number: u32) -> Leaf {
     // SAFETY: Every CPU of 64 bits has the instruction.
     let found = unsafe { core::arch::x86_64::__cpuid_count(number, 0) };

@@ -184,10 +184,10 @@ macro_rules! param_info {
         const TYPE: &str = concat!("parmtype=", $name, ":", $type, "\0");
 
         #[link_section = ".modinfo"]
-        #[used]
+        #[used(compiler)]
         static MODINFO_PARM: [u8; PARM.len()] = $crate::module::param::modinfo(PARM);
         #[link_section = ".modinfo"]
-        #[used]
+        #[used(compiler)]
         static MODINFO_TYPE: [u8; TYPE.len()] = $crate::module::param::modinfo(TYPE);
     };
 }
@@ -218,7 +218,7 @@ macro_rules! param {
             $crate::param_info!($name, $word, $text);
 
             #[link_section = "__param"]
-            #[used]
+            #[used(compiler)]
             static ENTRY: $crate::module::param::Entry =
                 $crate::module::param::Entry::$how($cname, &$static);
         };
@@ -240,7 +240,7 @@ macro_rules! text_param {
 
             static DESCRIPTOR: $crate::module::param::Descriptor = $static.descriptor();
             #[link_section = "__param"]
-            #[used]
+            #[used(compiler)]
             static ENTRY: $crate::module::param::Entry =
                 $crate::module::param::Entry::text($cname, &DESCRIPTOR);
         };

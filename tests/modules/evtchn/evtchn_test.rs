@@ -32,17 +32,10 @@ module! {
     authors: ["Oxen developers"],
     description: "Test of event channels",
     license: "GPL",
-    params: {
-        pings: u32 {
-            default: 200,
-            description: "Pings per pair of CPUs",
-        },
-        ports: u32 {
-            default: 64,
-            description: "Ports that are open at once",
-        },
-    },
 }
+
+linux::param!(PINGS: u32 = 200, "pings", c"pings", "Pings per pair of CPUs");
+linux::param!(PORTS: u32 = 64, "ports", c"ports", "Ports that are open at once");
 
 const CPUS: usize = 64;
 
@@ -210,10 +203,10 @@ struct EvtchnTest;
 impl kernel::Module for EvtchnTest {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         evtchn::require()?;
-        let count = *module_parameters::pings.value_ref();
+        let count = PINGS.get();
         pings(count)?;
         moves(count)?;
-        many(*module_parameters::ports.value_ref())?;
+        many(PORTS.get())?;
         let (useful, useless) = (storm(false)?, storm(true)?);
         pr_info!("storm of 3 s: {useful} events, {useless} when spurious\n");
         if useful == 0 || useless == 0 || useless > 40 {

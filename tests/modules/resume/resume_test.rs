@@ -20,13 +20,14 @@ module! {
     authors: ["Oxen developers"],
     description: "Test of a suspend that fails",
     license: "GPL",
-    params: {
-        stage: u32 {
-            default: 0,
-            description: "Which layer it is: 0 the lowest, 5 the highest",
-        },
-    },
 }
+
+linux::param!(
+    STAGE: u32 = 0,
+    "stage",
+    c"stage",
+    "Which layer it is: 0 the lowest, 5 the highest"
+);
 
 const STAGES: [Stage; 6] = [
     Stage::SharedInfo,
@@ -51,9 +52,7 @@ struct ResumeTest {
 
 impl kernel::Module for ResumeTest {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let stage = STAGES
-            .get(module_parameters::stage.value() as usize)
-            .ok_or(EINVAL)?;
+        let stage = STAGES.get(STAGE.get() as usize).ok_or(EINVAL)?;
         Ok(Self {
             _registration: Registration::new(*stage, Arc::new(Refuses, GFP_KERNEL)?)?,
         })
