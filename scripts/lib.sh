@@ -6,7 +6,8 @@ set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=$(realpath -m "${OXEN_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/oxen}")
-suite=trixie
+# Another suite's root is there to build the modules for that suite's kernels, and has nothing else.
+suite=${OXEN_SUITE:-trixie}
 
 say() {
 	printf 'oxen: %s\n' "$*" >&2
@@ -31,9 +32,16 @@ need_user() {
 		die "this needs root (for a chroot with Debian's tools in it): run it as root, for example with sudo."
 }
 
-# root_key: the trixie root is good for whoever has this package list.
+# root_packages: what the root has.
+root_packages() {
+	local rest='s/#.*//'
+	[ "$suite" = trixie ] || rest='/^# Of trixie only/,$d; s/#.*//'
+	sed "$rest" "$top/scripts/root-packages" | tr -s ' \t' '\n' | sort -u
+}
+
+# root_key: the root is good for whoever has this package list.
 root_key() {
-	{ echo "$suite 1"; sed 's/#.*//' "$top/scripts/root-packages" | tr -s ' \t' '\n' | sort -u; } | hash
+	{ echo "$suite 1"; root_packages; } | hash
 }
 
 root_dir() {
