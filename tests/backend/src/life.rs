@@ -181,7 +181,13 @@ impl<S: Service> Life<S> {
             }
             if control {
                 match self.control.take() {
-                    Ok((words, asker)) => self.obey(&words, asker),
+                    Ok((words, asker)) => {
+                        self.obey(&words, asker);
+                        // The frontend may have closed before.
+                        if self.leaving.is_some() && self.look()? {
+                            return Ok(());
+                        }
+                    }
                     Err(why) => eprintln!("backend: a question was lost: {why:#}"),
                 }
             }

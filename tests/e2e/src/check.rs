@@ -267,6 +267,15 @@ pub fn fio_verify(guest: &Domain, disk: &str, mib: u64) -> Result<String> {
     Ok(format!("{mib} MiB on {disk}"))
 }
 
+/// Waits until the sum that `script` prints has grown by `much`.
+pub fn goes_on(guest: &Domain, script: &str, much: u64) -> Result<()> {
+    let before: u64 = guest.sh(script)?.trim().parse()?;
+    // After many connections within a minute there is a minute's rest.
+    guest
+        .until(&format!("[ $({script}) -ge {} ]", before + much), 2 * BRIEF)
+        .map(drop)
+}
+
 /// What the counters under debugfs and `/proc` say, as one comparable text: grants, ports, irqs.
 pub fn counters(guest: &Domain) -> Result<String> {
     // The queues of disks grow meanwhile: both numbers have to be of one moment.

@@ -87,7 +87,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
             console_flood(s.dom0(), &s.guest)
         }),
         ("debian/block-attach-detach", |s| {
-            hotplug::blocks(s.dom0(), &s.guest, s.name(), s.settings.rounds)
+            hotplug::blocks(s.dom0(), &s.guest, s.name(), often(s.settings.rounds))
         }),
         ("debian/network-attach-detach", |s| {
             check::bring_up_network(&s.guest)?;
@@ -146,7 +146,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
     tests.extend(after);
     if !checking_kernel() {
         let stock: Test<Scene<'a>> = ("debian/kernel-is-stock", |s| {
-            check::kernel_is_stock(&s.guest, s.machine.assets().release()).map(drop)
+            check::kernel_is_stock(&s.guest, &s.machine.assets().guest_release()?).map(drop)
         });
         tests.insert(0, stock);
     }

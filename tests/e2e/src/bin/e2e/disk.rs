@@ -13,6 +13,13 @@ use e2e::suite::Test;
 /// The disk of our own backend: xvdg.
 pub(crate) const NUMBER: u32 = 51808;
 
+/// The numbers of other kinds' first disks, which would be called xvda too.
+const HDA: u32 = 768;
+const SDA: u32 = 2048;
+
+/// A disk too many for the minor numbers of a block major.
+const XVDZZZ: u32 = EXTENDED + (18_277 << 8);
+
 /// The first number of the format that has room for more disks.
 const EXTENDED: u32 = 1 << 28;
 
@@ -30,6 +37,7 @@ pub(crate) fn tests<'a>() -> Vec<Test<Scene<'a>>> {
         ("debian/disk-is-swapped-to-while-it-reconnects", swaps),
         ("debian/disk-shows-no-more-than-its-data", shows_its_data),
         ("debian/disk-keeps-its-pages", keeps_its_pages),
+        ("debian/disk-backend-killed-under-fio", killed),
         ("debian/disk-rings", rings),
         ("debian/disk-of-4096-byte-sectors", large_sectors),
         ("debian/disk-odd-sizes-and-names", odd),
@@ -83,7 +91,7 @@ fn name_is_taken(s: &Scene<'_>) -> Result<()> {
     s.dom0().sh(&format!("head -c 1M /dev/urandom >{FILE}"))?;
     s.guest.sh("dmesg -c >/dev/null")?;
     let backend = Backend::start(s.dom0(), "vbd", NUMBER, &format!("--file {FILE}"))?;
-    let refused = "the disk could not be added and is made anew: EEXIST";
+    let refused = "the disk could not be added and is made anew";
     s.guest
         .until(&format!("dmesg | grep -q '{refused}'"), BRIEF)?;
     s.guest.sh("modprobe -r disk_test")?;
@@ -350,6 +358,46 @@ fn keeps_its_pages(s: &Scene<'_>) -> Result<()> {
     detach(s, backend)
 }
 
+/// The backend is killed and comes back under fio, which verifies what it wrote; 50 times in a soak.
+fn killed(s: &Scene<'_>) -> Result<()> {
+    const DONE: &str = "awk '{ print $1 + $5 }' /sys/block/xvdg/stat";
+    let kills = if s.settings.rounds < 20 {
+        1
+    } else {
+        (5 * s.settings.rounds).div_ceil(8)
+    };
+    for options in [
+        "--persistent --queues 2 --ring-order 2",
+        "--map --indirect 32",
+        "--indirect 0",
+        "--trusted 0 --indirect 256",
+    ] {
+        let lives = || -> Result<()> {
+            let mut backend = zeroed(s, 16, options)?;
+            s.guest.sh("rm -f /tmp/over")?;
+            let verify = s.guest.spawn_sh(
+                "while [ ! -e /tmp/over ]; do \
+                 fio --name=v --filename=/dev/xvdg --rw=randwrite --bs=4k-128k --size=16M --direct=1 --ioengine=libaio \
+                 --iodepth=16 --verify=crc32c --verify_fatal=1 --output=/dev/null || exit 1; done",
+            )?;
+            for _ in 0..kills {
+                check::goes_on(&s.guest, DONE, 100)?;
+                backend.kill()?;
+                backend.adopt(&format!("--file {FILE} {options}"))?;
+            }
+            check::goes_on(&s.guest, DONE, 100)?;
+            s.guest.sh("touch /tmp/over")?;
+            let verify = verify.wait(LONG)?;
+            ensure!(verify.success(), "fio: {verify}");
+            let counts = backend.counts()?;
+            ensure!(counts.get("failed")? == 0, "{counts:?}");
+            detach(s, backend)
+        };
+        lives().with_context(|| options.to_string())?;
+    }
+    Ok(())
+}
+
 /// The disk's debugfs files agree: each of so many queues counts its own, all were used, and together they make the disk's
 /// counters.
 fn add_up(sums: &str, table: &str, queues: u64) -> Result<()> {
@@ -494,6 +542,7 @@ fn odd(s: &Scene<'_>) -> Result<()> {
         (EXTENDED + (25 << 8), "xvdz", 512, 512, 1),
         (EXTENDED + (26 << 8), "xvdaa", (1 << 20) + 300, 512, 2048),
         (EXTENDED + (26 << 8) + 3, "xvdaa3", 8192 + 512, 4096, 16),
+        (NUMBER + 1, "xvdg1", 1 << 20, 512, 2048),
         (2048 + 6 * 16, "xvdg", 3_u64 << 40, 512, 3_u64 << 31),
     ] {
         let comes = || -> Result<()> {
@@ -523,6 +572,24 @@ fn odd(s: &Scene<'_>) -> Result<()> {
                 .map(drop)
         };
         comes().with_context(|| format!("{name} of {bytes} bytes"))?;
+    }
+    // The root disk is xvda.
+    let taken = "xvda or its minor numbers belong to another disk";
+    for (number, words) in [
+        (HDA, taken),
+        (SDA, taken),
+        (XVDZZZ, "has no room among the minor numbers"),
+    ] {
+        s.guest.sh("dmesg -c >/dev/null")?;
+        let backend = Backend::start(s.dom0(), "vbd", number, &format!("--file {FILE}"))?;
+        s.guest
+            .until(&format!("dmesg | grep -q '{words}'"), BRIEF)?;
+        // Each further try would say it again.
+        s.guest.sh("sleep 3; grep -qx 202:0 /sys/block/xvda/dev")?;
+        let count = said(s, words)?;
+        ensure!(count == 1, "{count} sentences for disk {number}, not one");
+        backend.detach()?;
+        check::log_is_clean(&s.guest.sh("dmesg")?)?;
     }
     s.dom0().sh(&format!("rm {FILE}")).map(drop)
 }

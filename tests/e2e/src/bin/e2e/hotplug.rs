@@ -7,31 +7,45 @@ use anyhow::Result;
 use companion::{Disk, Domain, BRIEF, LONG};
 use e2e::check;
 
-/// `xl block-attach` and `-detach`, `rounds` times, while another disk and the network are busy.
+/// What another disk is busy with: it writes, and reads again what it wrote.
+const LOAD: &str =
+    "while fio --name=load --filename=/dev/xvdb --rw=randrw --bs=4k-64k --size=8M --direct=1 --ioengine=libaio --iodepth=16 \
+     --verify=crc32c --verify_fatal=1 --output=/dev/null; do :; done; exit 1";
+
+/// `xl block-attach` and `-detach`, `rounds` times, while another disk is busy, and the disk itself, which does not keep it
+/// from going.
 pub(crate) fn blocks(dom0: &Domain, guest: &Domain, name: &str, rounds: u64) -> Result<()> {
-    let disk = Disk::new("xvdf", 32);
+    let disk = Disk::new("xvdf", 64);
     let image = disk.image(name);
-    dom0.sh(&format!("head -c 32M /dev/urandom >{image}"))?;
-    let sum = dom0.sh(&format!("sha256sum <{image}"))?;
+    // The other half is written to.
+    let sum = dom0.sh(&format!(
+        "head -c 32M /dev/urandom >{image}; sha256sum <{image}; truncate -s 64M {image}"
+    ))?;
     let before = check::counters(guest)?;
-    let load = guest.spawn_sh(
-        "while :; do dd if=/dev/xvdb of=/dev/null bs=64k count=256 iflag=direct 2>/dev/null || exit 1; done",
-    )?;
+    let load = guest.spawn_sh(LOAD)?;
     for round in 1..=rounds {
         e2e::round(round, || {
             dom0.sh(&format!("xl block-attach {name} '{}'", disk.spec(name)))?;
             guest.until("[ -b /dev/xvdf ]", BRIEF)?;
             // The whole content only now and then: it is what takes the time.
             if round % 5 == 1 {
-                guest.until("[ $(blockdev --getsize64 /dev/xvdf) = 33554432 ]", BRIEF)?;
+                guest.until("[ $(blockdev --getsize64 /dev/xvdf) = 67108864 ]", BRIEF)?;
                 let found = guest.sh_for(
-                    "dd if=/dev/xvdf bs=256k iflag=direct 2>/dev/null | sha256sum",
+                    "dd if=/dev/xvdf bs=256k count=128 iflag=direct 2>/dev/null | sha256sum",
                     LONG,
                 )?;
                 anyhow::ensure!(found == sum, "read {found}, should be {sum}");
             }
+            let user = guest.spawn_sh(
+                "exec fio --name=user --filename=/dev/xvdf --offset=32M --size=32M --rw=randwrite --bs=4k --direct=1 \
+                 --ioengine=libaio --iodepth=32 --time_based --runtime=1h --output=/dev/null",
+            )?;
+            let writes = "awk '{ print $5 }' /sys/block/xvdf/stat";
+            guest.until(&format!("[ $({writes}) -ge 500 ]"), BRIEF)?;
             dom0.sh(&format!("xl block-detach {name} xvdf"))?;
             guest.until("[ ! -e /sys/block/xvdf ]", BRIEF)?;
+            let user = user.wait(BRIEF)?;
+            anyhow::ensure!(!user.success(), "no write failed: {user}");
             Ok(())
         })?;
     }
@@ -109,9 +123,7 @@ pub(crate) fn same_disk(dom0: &Domain, guest: &Domain, name: &str, times: u64) -
     let (image, spec) = (disk.image(name), disk.spec(name));
     dom0.sh(&format!("truncate -s 32M {image}"))?;
     let (before, nodes) = (check::counters(guest)?, Nodes::of(dom0, name)?);
-    let load = guest.spawn_sh(
-        "while :; do dd if=/dev/xvdb of=/dev/null bs=64k count=256 iflag=direct 2>/dev/null || exit 1; done",
-    )?;
+    let load = guest.spawn_sh(LOAD)?;
     for round in 1..=times {
         e2e::round(round, || {
             dom0.sh(&format!(

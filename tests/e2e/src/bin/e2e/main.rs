@@ -50,10 +50,11 @@ fn main() -> ExitCode {
 }
 
 /// What takes long for what it shows beside the others, with all of [`kexec`] and [`paths`]: for a soak, or when it is asked for.
-const LONG: [&str; 40] = [
+const LONG: [&str; 41] = [
     "debian/any-state-in-any-order",
     "debian/block-attach-detach",
     "debian/streams-go-on-without-their-interface",
+    "debian/disk-backend-killed-under-fio",
     "debian/disk-is-swapped-to-while-it-reconnects",
     "debian/disk-with-xfs",
     "debian/folders-removed",

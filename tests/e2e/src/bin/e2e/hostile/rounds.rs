@@ -7,7 +7,7 @@ use super::bystanders::stand_by;
 use super::{disk, net};
 use crate::scene::Scene;
 use anyhow::{ensure, Context, Result};
-use companion::{Domain, BRIEF, LONG};
+use companion::{BRIEF, LONG};
 use e2e::backend::Backend;
 use e2e::check;
 use e2e::suite::Test;
@@ -76,15 +76,6 @@ fn disturb(
     }
 }
 
-/// Waits until the sum that `script` prints has grown by `much`.
-fn goes_on(guest: &Domain, script: &str, much: u64) -> Result<()> {
-    let before: u64 = guest.sh(script)?.trim().parse()?;
-    // After many connections within a minute there is a minute's rest.
-    guest
-        .until(&format!("[ $({script}) -ge {} ]", before + much), 2 * BRIEF)
-        .map(drop)
-}
-
 fn disks(s: &Scene<'_>, rounds: u64) -> Result<()> {
     const MIB: u64 = 16;
     const DONE: &str = "awk '{ print $1 + $5 }' /sys/block/xvdc/stat";
@@ -101,13 +92,13 @@ fn disks(s: &Scene<'_>, rounds: u64) -> Result<()> {
     let load = s.guest.spawn_sh(&format!(
         "exec /run/companion/agent verify /dev/xvdc {MIB} /tmp/over"
     ))?;
-    goes_on(&s.guest, DONE, 100)?;
+    check::goes_on(&s.guest, DONE, 100)?;
     for round in 1..=rounds {
         e2e::round(round, || {
             disturb(s, round, &mut backend, LESS, |backend| {
                 backend.adopt(&options(round.div_ceil(3)))
             })?;
-            goes_on(&s.guest, DONE, 100).with_context(|| {
+            check::goes_on(&s.guest, DONE, 100).with_context(|| {
                 let queues = s.guest.sh("cat /sys/kernel/debug/oxen/xvdc/*");
                 format!("{queues:?}, and the backend {:?}", backend.counts())
             })
@@ -147,7 +138,7 @@ fn interfaces(s: &Scene<'_>, rounds: u64) -> Result<()> {
     let both_go_on = || -> Result<()> {
         for way in ["tx", "rx"] {
             let count = format!("cat $(dirname $({}))/statistics/{way}_bytes", net::ADDRESS);
-            goes_on(&s.guest, &count, 1 << 17)?;
+            check::goes_on(&s.guest, &count, 1 << 17)?;
         }
         Ok(())
     };
