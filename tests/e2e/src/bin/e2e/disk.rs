@@ -17,9 +17,6 @@ pub(crate) const NUMBER: u32 = 51808;
 const HDA: u32 = 768;
 const SDA: u32 = 2048;
 
-/// A disk too many for the minor numbers of a block major.
-const XVDZZZ: u32 = EXTENDED + (18_277 << 8);
-
 /// The first number of the format that has room for more disks.
 const EXTENDED: u32 = 1 << 28;
 
@@ -578,7 +575,6 @@ fn odd(s: &Scene<'_>) -> Result<()> {
     for (number, words) in [
         (HDA, taken),
         (SDA, taken),
-        (XVDZZZ, "has no room among the minor numbers"),
     ] {
         s.guest.sh("dmesg -c >/dev/null")?;
         let backend = Backend::start(s.dom0(), "vbd", number, &format!("--file {FILE}"))?;
