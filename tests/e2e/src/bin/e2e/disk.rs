@@ -572,10 +572,7 @@ fn odd(s: &Scene<'_>) -> Result<()> {
     }
     // The root disk is xvda.
     let taken = "xvda or its minor numbers belong to another disk";
-    for (number, words) in [
-        (HDA, taken),
-        (SDA, taken),
-    ] {
+    for (number, words) in [(HDA, taken), (SDA, taken)] {
         s.guest.sh("dmesg -c >/dev/null")?;
         let backend = Backend::start(s.dom0(), "vbd", number, &format!("--file {FILE}"))?;
         s.guest
