@@ -17,6 +17,9 @@ pub(crate) const NUMBER: u32 = 51808;
 const HDA: u32 = 768;
 const SDA: u32 = 2048;
 
+/// A disk too many for the minor numbers of a block major.
+const XVDZZZ: u32 = EXTENDED + (18_277 << 8);
+
 /// The first number of the format that has room for more disks.
 const EXTENDED: u32 = 1 << 28;
 
@@ -88,7 +91,8 @@ fn name_is_taken(s: &Scene<'_>) -> Result<()> {
     s.dom0().sh(&format!("head -c 1M /dev/urandom >{FILE}"))?;
     s.guest.sh("dmesg -c >/dev/null")?;
     let backend = Backend::start(s.dom0(), "vbd", NUMBER, &format!("--file {FILE}"))?;
-    let refused = "the disk could not be added and is made anew";
+    // The checking kernel has no names of errors.
+    let refused = "the disk could not be added and is made anew: \\(EEXIST\\|Error(17)\\)";
     s.guest
         .until(&format!("dmesg | grep -q '{refused}'"), BRIEF)?;
     s.guest.sh("modprobe -r disk_test")?;
@@ -570,9 +574,13 @@ fn odd(s: &Scene<'_>) -> Result<()> {
         };
         comes().with_context(|| format!("{name} of {bytes} bytes"))?;
     }
-    // The root disk is xvda.
+    // The root disk is xvda. What no driver takes is closed by none: its backend leaves without.
     let taken = "xvda or its minor numbers belong to another disk";
-    for (number, words) in [(HDA, taken), (SDA, taken)] {
+    for (number, words, driven) in [
+        (HDA, taken, true),
+        (SDA, taken, true),
+        (XVDZZZ, "has no room among the minor numbers", false),
+    ] {
         s.guest.sh("dmesg -c >/dev/null")?;
         let backend = Backend::start(s.dom0(), "vbd", number, &format!("--file {FILE}"))?;
         s.guest
@@ -581,7 +589,11 @@ fn odd(s: &Scene<'_>) -> Result<()> {
         s.guest.sh("sleep 3; grep -qx 202:0 /sys/block/xvda/dev")?;
         let count = said(s, words)?;
         ensure!(count == 1, "{count} sentences for disk {number}, not one");
-        backend.detach()?;
+        if driven {
+            backend.detach()?;
+        } else {
+            drop(backend);
+        }
         check::log_is_clean(&s.guest.sh("dmesg")?)?;
     }
     s.dom0().sh(&format!("rm {FILE}")).map(drop)
