@@ -15,7 +15,7 @@ if [ ! -f "$out" ]; then
 	mkdir -p "$cache/images"
 	tmp=$(mktemp -d "$cache/images/.domu.XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT
-	debian_tree "$suite" "$tmp/root" "$packages"
+	debian_tree "$tmp/root" "$packages"
 	install -m 644 "$images/domu/inittab" "$tmp/root/etc/inittab"
 	install -m 755 "$images/domu/rc.oxen" "$tmp/root/etc/rc.oxen"
 	install -D -m 755 "$images/domu/console-login" "$tmp/root/usr/local/sbin/console-login"

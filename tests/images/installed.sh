@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 release=${1:?usage: installed.sh RELEASE}
-packages=linux-image-$release,linux-base/$suite-backports,initramfs-tools,zstd,grub-pc,grub2-common,systemd-sysv,udev,kmod,e2fsprogs,fdisk,procps
+packages=linux-image-$release,linux-base/$suite-backports,initramfs-tools,zstd,grub-pc,grub2-common,systemd-sysv,udev,kmod,e2fsprogs,procps
 packages=$packages,ifupdown,iproute2,iputils-ping,login,apt
 out=$cache/images/installed-$release-$(echo "$packages" | key "$images/installed.sh" "$images/lib.sh" -)
 if [ ! -d "$out" ]; then
@@ -16,7 +16,7 @@ if [ ! -d "$out" ]; then
 	mkdir -p "$cache/images"
 	tmp=$(mktemp -d "$cache/images/.installed.XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT
-	debian_tree "$suite" "$tmp/root" "$packages"
+	debian_tree "$tmp/root" "$packages"
 	rm -rf "$tmp/root/var/cache/apt" "$tmp/root/var/lib/apt/lists"
 	mv "$tmp/root" "$out"
 fi

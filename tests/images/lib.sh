@@ -12,13 +12,6 @@ images=$(cd "$(dirname "$0")" && pwd)
 cache=${OXEN_CACHE:-$HOME/.cache/oxen}
 suite=trixie
 
-# Which Xen, and which Debian has it.
-xen=${OXEN_XEN:-4.20}
-case $xen in
-4.17) xen_suite=bookworm ;;
-*) xen_suite=$suite ;;
-esac
-
 say() {
 	printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*" >&2
 }
@@ -41,28 +34,24 @@ need_space() {
 		fail "images: $cache has $have MiB free, $1 MiB are needed: make room or set OXEN_CACHE to a larger disk."
 }
 
-# sources [SUITE]: the apt lines of the trixie root, which came from the host, or the first of them for another suite.
+# sources: the apt lines of the trixie root, which came from the host.
 sources() {
-	if [ "${1:-$suite}" = "$suite" ]; then
-		cat /etc/apt/sources.list
-	else
-		sed -n "s/ $suite / $1 /p" /etc/apt/sources.list | head -n 1
-	fi
+	cat /etc/apt/sources.list
 }
 
-# debian_tree SUITE DIR PACKAGES [mmdebstrap option...]: a Debian tree of these packages.
+# debian_tree DIR PACKAGES [mmdebstrap option...]: a Debian tree of these packages.
 debian_tree() {
-	from=$1 tree=$2 packages=$3
-	shift 3
-	sources "$from" | mmdebstrap --mode=root --variant=minbase --include="$packages" \
+	tree=$1 packages=$2
+	shift 2
+	sources | mmdebstrap --mode=root --variant=minbase --include="$packages" \
 		--aptopt='APT::Install-Recommends "false"' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/info/*' \
 		--dpkgopt=force-unsafe-io \
-		"$@" "$from" "$tree" - >&2 ||
-		fail "images: mmdebstrap could not make a Debian $from tree: is the mirror reachable?"
+		"$@" "$suite" "$tree" - >&2 ||
+		fail "images: mmdebstrap could not make a Debian $suite tree: is the mirror reachable?"
 }
 
 # ext4_image TREE OUT MIB: an ext4 image of the tree.
