@@ -193,13 +193,12 @@ fn refuses(s: &Scene<'_>) -> Result<()> {
 
 /// A backend that comes back with less is asked for no more than that, under a reader.
 fn less(s: &Scene<'_>) -> Result<()> {
+    const READ: &str = "dd if=/dev/xvdg bs=1M count=8 iflag=direct | sha256sum";
     let backend = attach(s, 16, "--discard --key sectors=16384")?;
     becomes(s, "max_segments", "32")?;
     becomes(s, "write_cache", "write back")?;
     let sum = s.dom0().sh(&format!("head -c 8M {FILE} | sha256sum"))?;
-    let read = s
-        .guest
-        .spawn_sh("dd if=/dev/xvdg bs=1M count=8 iflag=direct | sha256sum")?;
+    let read = s.guest.spawn_sh(READ)?;
     backend.tell(
         "restart feature-max-indirect-segments=0 feature-flush-cache=0 feature-discard=0 info=4 sectors=32768",
     )?;
@@ -225,6 +224,21 @@ fn less(s: &Scene<'_>) -> Result<()> {
         counts.get("failed")? == 0 && counts.get("connections")? == 3,
         "{counts:?}"
     );
+    // Neither a state that is gone nor a connection that cannot be made costs the disk anything.
+    let sum = s.dom0().sh(&format!("head -c 8M {FILE} | sha256sum"))?;
+    let id = check::domid(s.dom0(), s.name())?;
+    s.dom0().sh(&format!(
+        "xenstore-rm /local/domain/0/backend/oxen-vbd/{id}/{NUMBER}/state"
+    ))?;
+    check::same_sum("from the disk", &sum, &s.guest.sh_for(READ, LONG)?)?;
+    backend.tell("restart sector-size=4096")?;
+    let refused = "dmesg | grep -q 'the backend came back with another sector size'";
+    s.guest.until(refused, BRIEF)?;
+    let read = s.guest.spawn_sh(READ)?;
+    backend.tell("restart sector-size=512")?;
+    let read = read.wait(LONG)?;
+    ensure!(read.success(), "the read failed: {read}");
+    check::same_sum("from the disk", &sum, &read.stdout)?;
     detach(s, backend)
 }
 
