@@ -20,7 +20,7 @@ pub enum Hostile {
     ProducerBeyondRing,
     /// The response index goes back behind what was taken.
     ProducerBackwards,
-    /// The response index covers one request more than the frontend has published.
+    /// The response index covers requests that the frontend has not published.
     NotYetPushed,
     /// The frontend's indices and free slots are written over.
     Overwritten,
@@ -161,7 +161,12 @@ impl Script {
                 return Ok(Some(true));
             }
             Hostile::NotYetPushed => {
-                ring.force(ring.req_prod().wrapping_add(1));
+                // Not only the next one: the guest may push that meanwhile.
+                let index = ring.rsp_prod().wrapping_add(ring.slots());
+                if index == ring.req_prod() {
+                    return Ok(None);
+                }
+                ring.force(index);
                 return Ok(Some(true));
             }
             Hostile::Overwritten => {

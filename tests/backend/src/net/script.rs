@@ -246,7 +246,8 @@ impl Script {
         };
         let slots: Vec<[u8; RX_SLOT]> = match hostile {
             Hostile::RxNoBuffer => {
-                ring.force(ring.req_prod().wrapping_add(1));
+                // The guest may add some meanwhile, but no more than the ring has room for.
+                ring.force(ring.rsp_prod().wrapping_add(ring.slots() + 1));
                 self.acted();
                 return Ok(Some(true));
             }

@@ -161,14 +161,16 @@ fn secure_discard(s: &Scene<'_>) -> Result<()> {
 
 /// A backend that has no flush after all costs no file system, and is told of once.
 fn refuses(s: &Scene<'_>) -> Result<()> {
-    let backend = attach(
-        s,
-        16,
-        "--no-flush --key feature-flush-cache=1 --key feature-discard=1",
+    let backend = attach(s, 16, "--no-flush --key feature-discard=1")?;
+    s.guest.sh_for(
+        "set -e; mkfs.ext4 -q -F /dev/xvdg; mkdir -p /mnt/g; mount /dev/xvdg /mnt/g",
+        LONG,
     )?;
+    // Not before it is mounted: who makes a file system may forgive an error.
+    backend.tell("restart feature-flush-cache=1")?;
     becomes(s, "write_cache", "write back")?;
     s.guest.sh_for(
-        "set -e; mkfs.ext4 -q -F /dev/xvdg; mkdir -p /mnt/g; mount /dev/xvdg /mnt/g; \
+        "set -e; \
          for i in 1 2 3 4 5; do dd if=/dev/urandom of=/mnt/g/$i bs=64k count=4 conv=fsync 2>/dev/null; done; \
          grep ' /mnt/g ext4 rw' /proc/mounts; umount /mnt/g; fsck.ext4 -f -n /dev/xvdg",
         LONG,
