@@ -392,10 +392,11 @@ fn killed(s: &Scene<'_>) -> Result<()> {
         let lives = || -> Result<()> {
             let mut backend = zeroed(s, 16, options)?;
             s.guest.sh("rm -f /tmp/over")?;
+            // Each time with other data: what the disk had before would do else.
             let verify = s.guest.spawn_sh(
                 "while [ ! -e /tmp/over ]; do \
                  fio --name=v --filename=/dev/xvdg --rw=randwrite --bs=4k-128k --size=16M --direct=1 --ioengine=libaio \
-                 --iodepth=16 --verify=crc32c --verify_fatal=1 --output=/dev/null || exit 1; done",
+                 --iodepth=16 --randrepeat=0 --verify=crc32c --verify_fatal=1 --output=/dev/null || exit 1; done",
             )?;
             for _ in 0..kills {
                 check::goes_on(&s.guest, DONE, 100)?;
