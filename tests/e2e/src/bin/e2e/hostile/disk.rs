@@ -386,7 +386,10 @@ fn keeps_grants(s: &Scene<'_>) -> Result<()> {
 fn keeps_grants_of_a_connection(s: &Scene<'_>) -> Result<()> {
     let backend = attach(s, "--key feature-persistent=0")?;
     backend.tell("keep")?;
-    let read = s.guest.spawn_sh(&format!("{READ}; touch /tmp/over"))?;
+    // One request: another one would wait at the new connection.
+    let read = s
+        .guest
+        .spawn_sh("dd if=/dev/xvdc of=/tmp/read bs=4k count=1 iflag=direct && touch /tmp/over")?;
     backend.until("kept", |pages| pages > 0)?;
     backend.tell("restart")?;
     backend.until("connections", |count| count == 2)?;
