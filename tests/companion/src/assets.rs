@@ -82,6 +82,15 @@ impl Assets {
         }
     }
 
+    /// The emulator: Debian's, without a fault of its that guests die of.
+    ///
+    /// # Errors
+    ///
+    /// When it is not installed.
+    pub fn qemu(&self) -> Result<PathBuf> {
+        self.make("images/qemu.sh", &[])
+    }
+
     /// The kernel that guests boot: `GUEST_KERNEL`, an image or a folder with `vmlinuz` and `lib/modules`, or Debian's.
     ///
     /// # Errors

@@ -84,7 +84,7 @@ impl Companion {
             bail!("a companion called {} is running already", options.name);
         }
         let kernel = assets.kernel()?.join("vmlinuz");
-        let xen = assets.xen()?;
+        let (emulator, xen) = (assets.qemu()?, assets.xen()?);
         let dom0_disk = assets.dom0_disk()?;
         let guest_disk = assets.guest_disk()?;
         let initramfs = assets.initramfs("dom0")?;
@@ -101,7 +101,7 @@ impl Companion {
             "companion: booting Xen and dom0 under QEMU ({}), about a minute",
             accelerator.name
         ));
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = Command::new(&emulator);
         qemu.env("TMPDIR", &dir)
             .args(["-name", &format!("oxen-{}", options.name)])
             .args([
@@ -165,7 +165,7 @@ impl Companion {
         let status = qemu
             .stdin(Stdio::null())
             .status()
-            .context("qemu-system-x86_64 cannot be run")?;
+            .with_context(|| format!("{} cannot be run", emulator.display()))?;
         if !status.success() {
             bail!("QEMU did not start, see above");
         }
