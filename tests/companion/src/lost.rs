@@ -5,7 +5,8 @@
 //! Where a hypervisor has VMRUN inject an interrupt, QEMU (11.1.3, `helper_vmrun`) delivers it and leaves its vector in the
 //! CPU's `exception_index`. If the CPU's thread is kicked before the guest's next exit, its loop takes that for an exception
 //! and interrupts the guest by the same vector again, interrupts on or off. At the first instruction of an entry, before
-//! `swapgs`, no kernel outlives that.
+//! `swapgs`, no kernel outlives that. Every interrupt kicked the thread so, a thousand a second, until `images/qemu.sh` took
+//! that out; what kicks it for another reason still does.
 
 use crate::domain::{Domain, BRIEF};
 
