@@ -397,4 +397,27 @@ mod tests {
             });
         }
     }
+
+    /// Requests that the guest sends one by one are met by it too.
+    #[test]
+    fn an_id_is_answered_twice_when_another_request_comes() {
+        with_ring(|mut front, mut back| {
+            let mut script = Script::new(Some(Hostile::IdTwice), 0, 1);
+            for id in [1, 2] {
+                front.write(&data(id, Direction::Read, 0)).expect("room");
+            }
+            let _ = front.publish();
+            let slot: Slot = back.take().expect("an honest frontend").expect("a request");
+            let (id, operation) = names(&slot);
+            let answers = [Response::forge(id, operation, 0)];
+            script
+                .answer(&mut back, &answers, &mut || ())
+                .expect("an honest frontend");
+            assert_eq!(script.acts(), 1);
+            for _ in 0..2 {
+                let got = front.take().expect("an index that is right");
+                assert_eq!(got.map(|answer| answer.id()), Some(1));
+            }
+        });
+    }
 }

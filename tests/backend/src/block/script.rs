@@ -2,6 +2,7 @@
 
 //! How a block backend can break the rules of its ring: the lines of `docs/hostile-inputs.md` as acts.
 
+use super::request::Slot;
 use crate::ring::BackRing;
 use abi::block::request::Operation;
 use abi::block::response::Response;
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 /// How often a response is changed while the frontend may be reading it.
 const CHANGES: u32 = 200;
+
+/// How often, a millisecond apart, a request is looked for that an act needs.
+const LOOKS: u32 = 1000;
 
 /// Ways to break the rules in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,8 +193,11 @@ impl Script {
                 return Ok(Some(true));
             }
             Hostile::IdTwice => {
-                let Some((_, rest)) = rest.split_first() else {
-                    return Ok(None);
+                // In the place of the answer to another request. The guest sends one without waiting for this answer.
+                let rest = match rest.split_first() {
+                    Some((_, rest)) => rest,
+                    None if another(ring)? => rest,
+                    None => return Ok(None),
                 };
                 ring.put(first)?;
                 ring.put(first)?;
@@ -213,6 +220,17 @@ impl Script {
         ring.put(&instead)?;
         honestly(ring, rest).map(Some)
     }
+}
+
+/// Waits for another request, and takes it.
+fn another<M: Memory>(ring: &mut BackRing<M>) -> Result<bool> {
+    for _ in 0..LOOKS {
+        if ring.take::<Slot>()?.is_some() {
+            return Ok(true);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(false)
 }
 
 fn honestly<M: Memory>(ring: &mut BackRing<M>, answers: &[Response]) -> Result<bool> {
